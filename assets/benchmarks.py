@@ -1,0 +1,79 @@
+"""Benchmark answers and scores of every condition."""
+
+import polars as pl
+
+from assets.graph import Graph, Made, Step, TableAsset
+from assets.metadata import counts
+from assets.students import inapplicable_condition
+from tracepipe import evaluation
+from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES
+from tracepipe.study import Condition
+
+
+def add_benchmarks(graph: Graph) -> None:
+    """Add `benchmark_answers/<condition>` and `benchmark_scores/<condition>`."""
+    for condition in graph.study.conditions:
+        _add_answers(graph, condition)
+        _add_scores(graph, condition)
+
+
+def _add_answers(graph: Graph, condition: Condition) -> None:
+    student = graph.study.student
+
+    def make(step: Step) -> Made:
+        checkpoints, items = step.read(f"student/{condition}"), step.read("benchmark_items")
+        answers = evaluation.benchmark_answers(step.study, condition, checkpoints, items, step.bench)
+        return Made(answers, evaluation.answer_gates(checkpoints, items, answers))
+
+    graph.add(
+        TableAsset(
+            name=f"benchmark_answers/{condition}",
+            stage="benchmarks",
+            description=f"What the students of condition {condition} write for every benchmark item.",
+            table=BENCHMARK_ANSWERS,
+            version=evaluation.VERSION,
+            config=[
+                student.sampling.model_dump(mode="json"),
+                student.wording.model_dump(),
+                graph.study.derived_seed("evaluation", condition),
+            ],
+            reads=(f"student/{condition}", "benchmark_items"),
+            inapplicable=lambda target: inapplicable_condition(condition, target),
+            gates={"one_answer_per_item": "every student answered every item exactly once"},
+            gpu=True,
+            make=make,
+            describe=lambda frame: counts(frame, "finish_reason"),
+        )
+    )
+
+
+def _add_scores(graph: Graph, condition: Condition) -> None:
+    def make(step: Step) -> Made:
+        answers = step.read(f"benchmark_answers/{condition}")
+        scores = evaluation.benchmark_scores(answers, step.read("benchmark_items"))
+        return Made(scores, evaluation.score_gates(answers, scores))
+
+    graph.add(
+        TableAsset(
+            name=f"benchmark_scores/{condition}",
+            stage="benchmarks",
+            description="Verdict on every answer: the last box after the think block against the gold answer.",
+            table=BENCHMARK_SCORES,
+            version=evaluation.VERSION,
+            reads=(f"benchmark_answers/{condition}", "benchmark_items"),
+            inapplicable=lambda target: inapplicable_condition(condition, target),
+            gates={
+                "one_score_per_answer": "every answer has exactly one score",
+                "scores_in_range": "every score lies between 0 and 1",
+            },
+            make=make,
+            describe=_score_metadata,
+        )
+    )
+
+
+def _score_metadata(scores: pl.DataFrame) -> dict[str, float | int]:
+    means = scores.group_by("benchmark").agg(pl.col("score").mean() * 100).sort("benchmark")
+    accuracy = {f"accuracy % ({benchmark})": round(value, 2) for benchmark, value in means.iter_rows()}
+    truncated = {"truncated %": round(100 * scores.select(pl.col("truncated").mean()).item(), 2)}
+    return accuracy | truncated | dict(counts(scores, "outcome"))

@@ -1,0 +1,98 @@
+"""Inverted traces, and how close they come to an open target's real ones."""
+
+from assets.graph import Graph, Made, Step, TableAsset
+from assets.metadata import counts, grid_metadata
+from assets.pictures import length_picture
+from assets.target import needs_open_target
+from tracepipe import fidelity, inversion
+from tracepipe.identity import weights_id
+from tracepipe.records import INVERTED_TRACES, TRACE_FIDELITY
+from tracepipe.report.tables import preview_grid
+from tracepipe.study import Exposure
+from tracepipe.target import Target, exposures_shown
+
+
+def add_inversion(graph: Graph) -> None:
+    """Add `inverted_traces/<exposure>` and `trace_fidelity/<exposure>`."""
+    for exposure in graph.study.exposures:
+        _add_inverted_traces(graph, exposure)
+        _add_trace_fidelity(graph, exposure)
+
+
+def needs_exposure(exposure: Exposure, target: Target) -> str | None:
+    """Why a table of an exposure has no rows for a target."""
+    shown = exposures_shown(target, [exposure])
+    return None if shown else f"target '{target.name}' exposes {target.exposes}, not {exposure}"
+
+
+def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
+    study = graph.study
+
+    def make(step: Step) -> Made:
+        shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
+        inverter = step.read(f"inverter/{exposure}").row(0, named=True)
+        checkpoint = inverter["checkpoint_id"]
+        folder = str(step.bench.checkpoints.path(checkpoint))
+        inverted = inversion.invert(step.study, exposure, folder, checkpoint, shown, step.bench)
+        return Made(inverted, inversion.inversion_gates(shown, inverted))
+
+    graph.add(
+        TableAsset(
+            name=f"inverted_traces/{exposure}",
+            stage="inversion",
+            description=f"Traces the inverter writes from what the target shows ({exposure} exposure), paper section 3.",
+            table=INVERTED_TRACES,
+            version=inversion.VERSION,
+            config=[
+                study.inverter.sampling.model_dump(mode="json"),
+                {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
+                study.derived_seed("inversion", exposure),
+            ],
+            reads=("prompts", "target_outputs", f"inverter/{exposure}"),
+            inapplicable=lambda target: needs_exposure(exposure, target),
+            gates={"one_row_per_output": "every output shown has exactly one inverted trace"},
+            gpu=True,
+            make=make,
+            describe=lambda frame: counts(frame, "outcome"),
+        )
+    )
+
+
+def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
+    study = graph.study
+
+    def make(step: Step) -> Made:
+        shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
+        traces, base = step.read("target_traces"), step.study.inverter.model
+        zero_shot = inversion.invert(step.study, exposure, base, weights_id(base), shown, step.bench)
+        trained = step.read(f"inverted_traces/{exposure}")
+        tokenizer = step.study.student.model
+        scores = fidelity.fidelity(trained, traces, "trained", tokenizer).vstack(
+            fidelity.fidelity(zero_shot, traces, "zero_shot", tokenizer)
+        )
+        return Made(scores, fidelity.fidelity_gates(shown, scores))
+
+    graph.add(
+        TableAsset(
+            name=f"trace_fidelity/{exposure}",
+            stage="inversion",
+            description="Inverted traces against the open target's real ones, and the same for the inverter's "
+            "base without training (zero-shot); paper, fidelity table.",
+            table=TRACE_FIDELITY,
+            version=fidelity.VERSION,
+            config=[study.inverter.identity(), study.student.identity()["weights"]],
+            reads=("prompts", "target_outputs", "target_traces", f"inverted_traces/{exposure}"),
+            inapplicable=lambda target: needs_open_target(target) or needs_exposure(exposure, target),
+            gates={
+                "every_trace_compared_trained": "every inverted trace was compared",
+                "every_trace_compared_zero_shot": "every zero-shot trace was compared",
+            },
+            sees_withheld=True,
+            gpu=True,
+            make=make,
+            describe=lambda frame: {
+                "means": grid_metadata(preview_grid(fidelity.mean_fidelity(frame))),
+                **length_picture(frame),
+            },
+        )
+    )

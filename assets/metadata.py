@@ -1,0 +1,50 @@
+"""What the Dagster UI shows of a table: counts, preview, pictures."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from tracepipe.records import Table
+from tracepipe.report.tables import Grid, preview_grid
+from tracepipe.store import Event
+
+
+def table_schema(table: Table) -> dg.TableSchema:
+    """Return a table's columns with types and meanings."""
+    return dg.TableSchema(
+        [dg.TableColumn(name, type=str(column.dtype), description=column.meaning) for name, column in table.items()]
+    )
+
+
+def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool, reused: bool) -> dict[str, Any]:
+    """Return what every materialisation shows."""
+    count = "dagster/partition_row_count" if partitioned else "dagster/row_count"
+    return {
+        count: event.rows,
+        "bytes": event.bytes,
+        "seconds": round(event.seconds, 3),
+        "reused": reused,
+        "recipe": event.recipe_key,
+        "path": dg.MetadataValue.path(event.path),
+        "preview": grid_metadata(preview_grid(frame)),
+        **{name: value for name, value in event.details.items() if value is not None},
+    }
+
+
+def grid_metadata(grid: Grid) -> dg.MarkdownMetadataValue:
+    """Return a table as Markdown."""
+    return dg.MetadataValue.md(grid.markdown())
+
+
+def picture_metadata(png: bytes, alternative: str) -> dg.MarkdownMetadataValue:
+    """Return a PNG as an inline picture."""
+    return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def counts(frame: pl.DataFrame, column: str) -> Mapping[str, int]:
+    """Return how often each value of a column stands, as `column: value` -> count."""
+    found = frame[column].value_counts().sort(column)
+    return {f"{column}: {value}": count for value, count in found.iter_rows()}

@@ -1,0 +1,61 @@
+"""Prompts and benchmark items."""
+
+from assets.graph import Graph, Made, Step, TableAsset
+from assets.metadata import counts
+from tracepipe.prompts import build as prompts
+from tracepipe.prompts.splits import split_gates
+from tracepipe.records import BENCHMARK_ITEMS, PROMPTS
+
+_LISTED_BAD_ROWS = 100
+
+
+def add_prompts(graph: Graph) -> None:
+    """Add `benchmark_items` and `prompts`."""
+    study = graph.study
+    benchmarks = [benchmark.model_dump(mode="json") for benchmark in study.benchmarks]
+    source = study.prompts.model_dump(mode="json")
+    drawn = [source, benchmarks, study.derived_seed("miniature")]
+    graph.add(
+        TableAsset(
+            name="benchmark_items",
+            stage="prompts",
+            description="The problems students are measured on, with their gold answers.",
+            table=BENCHMARK_ITEMS,
+            version=prompts.VERSION,
+            config=drawn,
+            make=lambda step: Made(prompts.build_items(step.study)),
+            describe=lambda frame: counts(frame, "benchmark"),
+        )
+    )
+    graph.add(
+        TableAsset(
+            name="prompts",
+            stage="prompts",
+            description="Two disjoint sets of prompts, one for the surrogate and one for the target (paper section 3).",
+            table=PROMPTS,
+            version=prompts.VERSION,
+            config=[drawn, study.derived_seed("splits")],
+            reads=("benchmark_items",),
+            gates={
+                "splits_disjoint": "no prompt is asked of both the surrogate and the target",
+                "prompts_distinct": "no prompt stands twice",
+                "benchmarks_held_out": "no prompt is a benchmark item",
+            },
+            make=_prompts,
+            describe=lambda frame: counts(frame, "split"),
+        )
+    )
+
+
+def _prompts(step: Step) -> Made:
+    items = step.read("benchmark_items")
+    dealt = prompts.build_prompts(step.study, items)
+    details = {
+        "read": dealt.read,
+        "duplicates": dealt.duplicates,
+        "held out for benchmarks": dealt.held_out,
+        "unused": dealt.unused,
+        "bad rows": len(dealt.bad),
+        "first bad rows": [f"line {row.line}: {row.reason}" for row in dealt.bad[:_LISTED_BAD_ROWS]],
+    }
+    return Made(dealt.table, split_gates(dealt.table, items), details)

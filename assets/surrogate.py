@@ -1,0 +1,125 @@
+"""The surrogate's traces and their summaries: what inverters learn from."""
+
+from assets.graph import Graph, Made, Step, TableAsset, checkpoints_exist
+from assets.metadata import counts
+from assets.pictures import loss_picture
+from tracepipe import compression, inversion, surrogate
+from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates
+from tracepipe.records import CHECKPOINTS, EXAMPLES, SURROGATE_SUMMARIES, SURROGATE_TRACES
+from tracepipe.study import Exposure, FunctionCompressor
+from tracepipe.training import sft
+from tracepipe.training.render import RENDER_GATES
+
+
+def add_surrogate(graph: Graph) -> None:
+    """Add `surrogate_traces`, `surrogate_summaries`, `inverter_examples` and one `inverter/<exposure>` each."""
+    study = graph.study
+    graph.add(
+        TableAsset(
+            name="surrogate_traces",
+            stage="surrogate",
+            description="The surrogate answers its prompts with visible traces: (x', t', y'), paper section 3.",
+            table=SURROGATE_TRACES,
+            version=surrogate.VERSION,
+            config=[study.surrogate.identity(), study.derived_seed("surrogate")],
+            reads=("prompts",),
+            gates={
+                "one_row_per_prompt": "every prompt asked has exactly one row",
+                "most_rows_usable": "at least half of the rows have a trace and an answer",
+            },
+            gpu=True,
+            make=_surrogate_traces,
+            describe=lambda frame: counts(frame, "outcome"),
+        )
+    )
+    compressor = study.compressor
+    graph.add(
+        TableAsset(
+            name="surrogate_summaries",
+            stage="surrogate",
+            description="The compressor, prompted and never trained, writes target-style summaries b' of the traces.",
+            table=SURROGATE_SUMMARIES,
+            version=compression.VERSION,
+            config=[
+                compressor.model_dump(mode="json") if isinstance(compressor, FunctionCompressor) else compressor.identity(),
+                study.derived_seed("compressor"),
+            ],
+            reads=("prompts", "surrogate_traces"),
+            gates={"one_row_per_trace": "every usable trace has exactly one summary"},
+            gpu=not isinstance(compressor, FunctionCompressor),
+            make=_surrogate_summaries,
+            describe=lambda frame: counts(frame, "outcome"),
+        )
+    )
+    graph.add(
+        TableAsset(
+            name="inverter_examples",
+            stage="inverter",
+            description="Training rows of the inverters, (x', y'[, b']) -> t', the same prompts for every exposure.",
+            table=EXAMPLES,
+            version=inversion.VERSION,
+            config=[
+                {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
+                study.exposures,
+                study.inverter.identity()["weights"],
+                study.inverter.recipe.max_length,
+            ],
+            reads=("prompts", "surrogate_traces", "surrogate_summaries"),
+            gates={name: f"no {what}" for name, what in RENDER_GATES.items()},
+            make=_inverter_examples,
+            describe=lambda frame: counts(frame, "condition"),
+        )
+    )
+    for exposure in study.exposures:
+        _add_inverter(graph, exposure)
+
+
+def _surrogate_traces(step: Step) -> Made:
+    prompts = step.read("prompts")
+    traces = surrogate.surrogate_traces(step.study, prompts, step.bench)
+    return Made(traces, surrogate.trace_gates(prompts, traces))
+
+
+def _surrogate_summaries(step: Step) -> Made:
+    traces = step.read("surrogate_traces")
+    summaries = compression.surrogate_summaries(step.study, step.read("prompts"), traces, step.bench)
+    return Made(summaries, compression.summary_gates(traces, summaries))
+
+
+def _inverter_examples(step: Step) -> Made:
+    tables = [step.read(name) for name in ("prompts", "surrogate_traces", "surrogate_summaries")]
+    examples = inversion.inverter_examples(step.study, *tables)
+    inverter = step.study.inverter
+    return Made(examples, step.bench.render_gates(inverter.model, examples, inverter.recipe.max_length))
+
+
+def _add_inverter(graph: Graph, exposure: Exposure) -> None:
+    study = graph.study
+    given = "the answer and the summary" if exposure == "summary" else "the answer alone"
+
+    def make(step: Step) -> Made:
+        manifest = inversion.train_inverter(step.study, exposure, step.read("inverter_examples"), step.bench)
+        seconds = {"training seconds": round(manifest.seconds, 1)}
+        return Made(checkpoint_rows([(step.study.seed, manifest)]), training_gates([manifest]), seconds)
+
+    graph.add(
+        TableAsset(
+            name=f"inverter/{exposure}",
+            stage="inverter",
+            description=f"The model fine-tuned to write a trace from {given}; loss on the trace only (paper section 3).",
+            table=CHECKPOINTS,
+            version=sft.VERSION,
+            config=[
+                study.inverter.recipe.model_dump(mode="json"),
+                study.inverter.identity()["weights"],
+                study.derived_seed("inverter", exposure),
+            ],
+            reads=("inverter_examples",),
+            gates={name: f"no {what}" for name, what in TRAINING_GATES.items()},
+            kinds=frozenset({"huggingface", "pytorch"}),
+            gpu=True,
+            make=make,
+            intact=checkpoints_exist,
+            describe=loss_picture,
+        )
+    )

@@ -1,0 +1,1 @@
+"""Dagster resources: adapters from Dagster to `tracepipe`, and nothing else."""

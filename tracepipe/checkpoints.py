@@ -1,0 +1,139 @@
+"""Checkpoints on disk, named by what they were trained from and on; the same id is never trained twice."""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from tracepipe.gates import Gate, none_fail
+from tracepipe.identity import digest
+from tracepipe.records import CHECKPOINTS, from_rows
+from tracepipe.store import move_into_place
+
+_MANIFEST = "tracepipe.json"
+
+TRAINING_GATES = {
+    "weights_changed": "checkpoints whose weights are those of the base",
+    "checkpoint_generates": "checkpoints that, loaded from disk, write nothing",
+    "loss_fell": "checkpoints whose training loss did not fall",
+}
+"""Gate name to what a failing checkpoint is."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is known of a checkpoint.
+
+    Attributes:
+        losses: Training loss, one value per logging interval.
+        sample: What the saved checkpoint, loaded again, wrote for one of its training prompts.
+        seconds: Training time.
+    """
+
+    checkpoint_id: str
+    role: str
+    base_weights: str
+    dataset_hash: str
+    recipe_hash: str
+    seed: int
+    weights: str
+    examples: int
+    losses: list[float]
+    sample: str
+    seconds: float
+
+    def failed_gates(self) -> list[str]:
+        """Return the names of the training gates that this checkpoint fails."""
+        share = max(1, len(self.losses) // 5)
+        first, last = self.losses[:share], self.losses[-share:]
+        verdicts = {
+            "weights_changed": self.weights != self.base_weights,
+            "checkpoint_generates": bool(self.sample.strip()),
+            "loss_fell": len(self.losses) > 1 and sum(last) / len(last) < sum(first) / len(first),
+        }
+        return [name for name, passed in verdicts.items() if not passed]
+
+
+def checkpoint_id(*, base_weights: str, dataset_hash: str, recipe_hash: str, seed: int, code_version: str) -> str:
+    """Return the identity of a checkpoint from all that decides its weights."""
+    parts = {"base": base_weights, "data": dataset_hash, "recipe": recipe_hash, "seed": seed, "code": code_version}
+    return "c_" + digest(parts)
+
+
+def training_gates(manifests: list[Manifest]) -> list[Gate]:
+    """Check that training did something and that the result can be used."""
+    failed = [(name, manifest.checkpoint_id) for manifest in manifests for name in manifest.failed_gates()]
+    return [
+        none_fail(gate, [checkpoint for name, checkpoint in failed if name == gate], summary)
+        for gate, summary in TRAINING_GATES.items()
+    ]
+
+
+class Checkpoints:
+    """The folder of checkpoints."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """Return where a checkpoint lies or will lie."""
+        return self.root / name
+
+    def find(self, name: str) -> Manifest | None:
+        """Return a finished checkpoint's manifest."""
+        path = self.path(name) / _MANIFEST
+        return Manifest(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+    def create(self, name: str, build: Callable[[Path], Manifest]) -> Manifest:
+        """Build a checkpoint in a temporary folder and move it into place; an existing one is kept.
+
+        Args:
+            name: The checkpoint's id.
+            build: Fills the folder it is given and returns the manifest.
+        """
+        found = self.find(name)
+        if found:
+            return found
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = self.root / f".{name}.{uuid.uuid4().hex}.tmp"
+        try:
+            manifest = build(temporary)
+            (temporary / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
+            self._install(temporary, name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return manifest
+
+    def _install(self, temporary: Path, name: str) -> None:
+        try:
+            move_into_place(temporary, self.path(name))
+        except OSError:
+            # A folder cannot replace a filled one: another process finished the same checkpoint first.
+            if not os.path.exists(self.path(name) / _MANIFEST):
+                raise
+
+
+def checkpoint_rows(manifests: list[tuple[int | None, Manifest]]) -> pl.DataFrame:
+    """Return the CHECKPOINTS table of manifests given with their seeds as named in the study."""
+    return from_rows(
+        [
+            {
+                "checkpoint_id": manifest.checkpoint_id,
+                "role": manifest.role,
+                "seed": seed,
+                "base_weights": manifest.base_weights,
+                "dataset_hash": manifest.dataset_hash,
+                "recipe_hash": manifest.recipe_hash,
+                "weights": manifest.weights,
+                "examples": manifest.examples,
+                "losses": manifest.losses,
+            }
+            for seed, manifest in manifests
+        ],
+        CHECKPOINTS,
+    )

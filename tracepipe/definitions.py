@@ -1,0 +1,58 @@
+"""The code location: one study's assets, its job and its resources, put together.
+
+The study is the one named by the environment variable TRACEPIPE_STUDY, a file or a name in `studies/`.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from assets import build_assets
+from assets.graph import TARGETS
+from resources.compute import ComputeResource
+from resources.home import HomeResource
+from resources.launch import JOB, Outcome, instance, prepare_dagster_home, run_job
+from resources.registry import RegistryResource
+from tracepipe.home import CHECKOUT, Home
+from tracepipe.study import Study, load_study
+
+__all__ = ["build_definitions", "defs", "find_study", "prepare_dagster_home", "run_study", "targets_folder"]
+
+
+def find_study(name: str) -> Path:
+    """Return a study's file: a path to a YAML file, or a name in `studies/`."""
+    return Path(name) if name.endswith((".yaml", ".yml")) else CHECKOUT / "studies" / f"{name}.yaml"
+
+
+def targets_folder() -> Path:
+    """Return the folder of target files: TRACEPIPE_TARGETS, or the project's `targets/`."""
+    return Path(os.environ.get("TRACEPIPE_TARGETS") or CHECKOUT / "targets").resolve()
+
+
+def build_definitions(study: Study, home: Home, targets: Path) -> dg.Definitions:
+    """Return all that Dagster needs to know of a study."""
+    return dg.Definitions(
+        assets=build_assets(study),
+        jobs=[dg.define_asset_job(JOB, selection="*", partitions_def=TARGETS, description=study.description)],
+        executor=dg.in_process_executor,
+        resources={
+            "home": HomeResource(root=str(home.root)),
+            "registry": RegistryResource(folder=str(targets)),
+            "compute": ComputeResource(processes=study.compute.processes, threads=study.compute.threads),
+        },
+    )
+
+
+def run_study(study: Study, home: Home, targets: Path, target: str | None, selection: str | None) -> Outcome:
+    """Run a study's job in this process; see `resources.launch.run_job`."""
+    definitions = build_definitions(study, home, targets)
+    with instance(home, study.name) as opened:
+        return run_job(definitions, opened, target, selection)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Return the definitions of the study named by the environment."""
+    study = load_study(find_study(os.environ.get("TRACEPIPE_STUDY") or "miniature"))
+    return build_definitions(study, Home.default(), targets_folder())

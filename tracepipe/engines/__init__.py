@@ -1,0 +1,1 @@
+"""Engines: ways to get text from a model."""

@@ -1,0 +1,72 @@
+"""Where everything lies: one folder for tables, checkpoints, responses, the catalogue and reports."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracepipe.checkpoints import Checkpoints
+from tracepipe.compute import Compute
+from tracepipe.journal import Journal
+from tracepipe.lineage import rebuild
+from tracepipe.store import Store
+from tracepipe.workbench import Workbench
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+"""The project's own folder, which holds `studies/` and `targets/`."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder `.tracepipe`, or the one named by the environment variable TRACEPIPE_HOME."""
+
+    root: Path
+
+    @classmethod
+    def default(cls) -> "Home":
+        """Return the home of this process."""
+        return cls(Path(os.environ.get("TRACEPIPE_HOME") or CHECKOUT / ".tracepipe").resolve())
+
+    @property
+    def _open_root(self) -> Path:
+        return self.root / "open"
+
+    @property
+    def _withheld_root(self) -> Path:
+        return self.root / "withheld"
+
+    def store(self, study: str) -> Store:
+        """Return the open tables of a study."""
+        return Store(self._open_root, study)
+
+    def withheld(self, study: str) -> Store:
+        """Return the tables that hold an open target's hidden traces."""
+        return Store(self._withheld_root, study)
+
+    def bench(self, store: Store, compute: Compute) -> Workbench:
+        """Return a workbench that leaves its step files under the given store's root."""
+        return Workbench(compute, store.root / "work", Checkpoints(self.root / "checkpoints"))
+
+    def journal(self, target: str) -> Journal:
+        """Return the raw responses of a target, shared by all studies: what was paid for once is kept."""
+        return Journal(self.root / "responses" / f"{target}.jsonl")
+
+    def trace_log(self, target: str) -> Journal:
+        """Return the hidden traces of an open target."""
+        return Journal(self._withheld_root / "traces" / f"{target}.jsonl")
+
+    def reports(self, study: str, target: str) -> Path:
+        """Return the folder of a target's report."""
+        return self.root / "reports" / study / target
+
+    def dagster(self, study: str) -> Path:
+        """Return the DAGSTER_HOME of a study."""
+        return self.root / "dagster" / study
+
+    @property
+    def catalogue(self) -> Path:
+        """The DuckDB catalogue of all studies."""
+        return self.root / "lineage.duckdb"
+
+    def rebuild_catalogue(self) -> int:
+        """Rebuild the catalogue from the events of every study; returns their number."""
+        return rebuild([self._open_root, self._withheld_root], self.catalogue)

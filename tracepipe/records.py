@@ -1,0 +1,210 @@
+"""The tables: names, columns, types and meaning. Every frame that is stored fits one of these."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+OUTCOMES = ("ok", "truncated", "refused", "empty_answer", "empty_summary", "parse_error", "api_error")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type and what it holds, units included."""
+
+    dtype: pl.DataType
+    meaning: str
+
+
+Table = dict[str, Column]
+
+_TEXT, _INT, _FLOAT, _BOOL = pl.String(), pl.Int64(), pl.Float64(), pl.Boolean()
+
+_PROMPT_ID = Column(_TEXT, "identity of the prompt: hash of its normalised text")
+_REQUEST_KEY = Column(_TEXT, "identity of the model call that wrote this row")
+_OUTCOME = Column(_TEXT, "one of: " + ", ".join(OUTCOMES))
+_REASON = Column(_TEXT, "why the outcome is not ok; null where it is")
+_TOKENS_IN = Column(_INT, "tokens of the request")
+_TOKENS_OUT = Column(_INT, "tokens written, hidden reasoning included")
+
+PROMPTS: Table = {
+    "prompt_id": _PROMPT_ID,
+    "prompt": Column(_TEXT, "the problem as a model is asked it"),
+    "split": Column(_TEXT, "surrogate or target: who answers it"),
+    "source": Column(_TEXT, "where the prompt comes from"),
+    "domain": Column(_TEXT, "subject, where the source names one"),
+}
+
+BENCHMARK_ITEMS: Table = {
+    "item_id": Column(_TEXT, "identity of the item: benchmark name and prompt identity"),
+    "benchmark": Column(_TEXT, "name in the study"),
+    "prompt_id": _PROMPT_ID,
+    "prompt": Column(_TEXT, "the problem"),
+    "gold": Column(_TEXT, "the correct answer"),
+}
+
+SURROGATE_TRACES: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "trace": Column(_TEXT, "the surrogate's visible trace t'"),
+    "answer": Column(_TEXT, "the surrogate's answer y'"),
+    "outcome": _OUTCOME,
+    "reason": _REASON,
+    "input_tokens": _TOKENS_IN,
+    "output_tokens": _TOKENS_OUT,
+}
+
+SURROGATE_SUMMARIES: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "summary": Column(_TEXT, "target-style summary b' of the surrogate's trace"),
+    "outcome": _OUTCOME,
+    "reason": _REASON,
+}
+
+EXAMPLES: Table = {
+    "example_id": Column(_TEXT, "identity of the training example: what it is for and the rows it comes from"),
+    "condition": Column(_TEXT, "the exposure of an inverter example, the condition of a student example"),
+    "prompt_id": _PROMPT_ID,
+    "request_key": Column(_TEXT, "the model call that wrote the trace, or the answer where there is no trace"),
+    "prompt": Column(_TEXT, "the user message"),
+    "trace": Column(_TEXT, "the trace inside the completion; null where the condition has none"),
+    "completion": Column(_TEXT, "what the model learns to write"),
+}
+
+TARGET_OUTPUTS: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "response_id": Column(_TEXT, "the provider's name for the response"),
+    "model": Column(_TEXT, "the model the provider says answered"),
+    "answer": Column(_TEXT, "the visible answer y"),
+    "summary": Column(_TEXT, "the visible reasoning summary b; null where none is exposed"),
+    "outcome": _OUTCOME,
+    "reason": _REASON,
+    "input_tokens": _TOKENS_IN,
+    "output_tokens": _TOKENS_OUT,
+    "reasoning_tokens": Column(_INT, "hidden reasoning tokens, billed as output"),
+    "cost_usd": Column(_FLOAT, "price of this row, USD"),
+}
+
+TARGET_TRACES: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "trace": Column(_TEXT, "the open target's hidden trace t"),
+}
+
+INVERTED_TRACES: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "checkpoint_id": Column(_TEXT, "the inverter that wrote it"),
+    "inverted_trace": Column(_TEXT, "the synthesised trace"),
+    "outcome": _OUTCOME,
+    "reason": _REASON,
+    "input_tokens": _TOKENS_IN,
+    "output_tokens": _TOKENS_OUT,
+}
+
+TRACE_FIDELITY: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "inverter": Column(_TEXT, "trained, or zero_shot: the inverter's base without training"),
+    "token_f1": Column(_FLOAT, "token F1 over the sets of NLTK words, x100"),
+    "rouge1": Column(_FLOAT, "ROUGE-1 F-measure with stemming, x100"),
+    "rouge2": Column(_FLOAT, "ROUGE-2 F-measure with stemming, x100"),
+    "rougeL": Column(_FLOAT, "ROUGE-L F-measure with stemming, x100"),
+    "reference_tokens": Column(_INT, "length of the real trace in the student's tokens"),
+    "synthesized_tokens": Column(_INT, "length of the inverted trace in the student's tokens"),
+    "length_recovery": Column(_FLOAT, "synthesized_tokens / reference_tokens"),
+}
+
+CHECKPOINTS: Table = {
+    "checkpoint_id": Column(_TEXT, "hash of base weights, dataset, recipe, seed and code version"),
+    "role": Column(_TEXT, "inverter/<exposure> or student/<condition>"),
+    "seed": Column(_INT, "training seed as named in the study; null for the untrained base"),
+    "base_weights": Column(_TEXT, "identity of the weights training began from"),
+    "dataset_hash": Column(_TEXT, "content hash of the training examples; null for the untrained base"),
+    "recipe_hash": Column(_TEXT, "hash of the recipe; null for the untrained base"),
+    "weights": Column(_TEXT, "identity of the resulting weights"),
+    "examples": Column(_INT, "training examples"),
+    "losses": Column(pl.List(_FLOAT), "training loss, one value per logging interval"),
+}
+
+BENCHMARK_ANSWERS: Table = {
+    "request_key": _REQUEST_KEY,
+    "item_id": Column(_TEXT, "the benchmark item answered"),
+    "benchmark": Column(_TEXT, "name in the study"),
+    "condition": Column(_TEXT, "the student's condition"),
+    "seed": Column(_INT, "training seed; null for the untrained base"),
+    "checkpoint_id": Column(_TEXT, "the student that answered"),
+    "response": Column(_TEXT, "everything the student wrote"),
+    "finish_reason": Column(_TEXT, "stop, or length where the token cap cut it off"),
+    "input_tokens": _TOKENS_IN,
+    "output_tokens": _TOKENS_OUT,
+}
+
+BENCHMARK_SCORES: Table = {
+    "request_key": _REQUEST_KEY,
+    "item_id": Column(_TEXT, "the benchmark item graded"),
+    "benchmark": Column(_TEXT, "name in the study"),
+    "condition": Column(_TEXT, "the student's condition"),
+    "seed": Column(_INT, "training seed; null for the untrained base"),
+    "extracted": Column(_TEXT, "the answer read from the response; null where there is none"),
+    "gold": Column(_TEXT, "the correct answer"),
+    "score": Column(_FLOAT, "0 to 1"),
+    "outcome": Column(_TEXT, "correct, wrong or no_answer"),
+    "truncated": Column(_BOOL, "whether the token cap cut the response off"),
+}
+
+COMPARISON: Table = {
+    "benchmark": Column(_TEXT, "name in the study"),
+    "condition": Column(_TEXT, "in the study's order"),
+    "accuracy": Column(_FLOAT, "mean score over items and seeds, %"),
+    "low": Column(_FLOAT, "lower end of the 95 % interval over items, %"),
+    "high": Column(_FLOAT, "upper end of the 95 % interval over items, %"),
+    "seed_low": Column(_FLOAT, "lowest accuracy of a training seed, %"),
+    "seed_high": Column(_FLOAT, "highest accuracy of a training seed, %"),
+    "truncation_rate": Column(_FLOAT, "responses cut off at the token cap, %"),
+    "no_answer_rate": Column(_FLOAT, "responses without an answer, %"),
+    "items": Column(_INT, "benchmark items"),
+    "seeds": Column(_INT, "training seeds; 0 for the untrained base"),
+    "training_rows": Column(_INT, "examples each student was trained on"),
+}
+
+FILES: Table = {
+    "path": Column(_TEXT, "where the file lies"),
+    "format": Column(_TEXT, "html or markdown"),
+    "bytes": Column(_INT, "its size"),
+}
+
+
+def schema(table: Table) -> pl.Schema:
+    """Return the polars schema of a table."""
+    return pl.Schema({name: column.dtype for name, column in table.items()})
+
+
+def empty(table: Table) -> pl.DataFrame:
+    """Return the table without rows."""
+    return pl.DataFrame(schema=schema(table))
+
+
+def from_rows(rows: list[dict[str, Any]], table: Table) -> pl.DataFrame:
+    """Return rows, each with exactly the table's columns, as that table; no rows make it empty.
+
+    Raises:
+        ValueError: If a column is missing or unknown in the first row; names it.
+    """
+    if rows:
+        conform(pl.DataFrame(rows[:1]), table)
+    return pl.DataFrame(rows, schema=schema(table), strict=False)
+
+
+def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """Return the frame with exactly the table's columns, in order and type.
+
+    Raises:
+        ValueError: If a column is missing or unknown, or does not cast; names it.
+    """
+    missing, unknown = table.keys() - set(frame.columns), set(frame.columns) - table.keys()
+    if missing or unknown:
+        raise ValueError(f"frame does not fit its table: missing {sorted(missing)}, unknown {sorted(unknown)}")
+    return frame.select(pl.col(name).cast(column.dtype) for name, column in table.items())

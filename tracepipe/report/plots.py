@@ -1,0 +1,73 @@
+"""Small plots as PNG bytes, in colours that stay apart in print and for colour-blind readers (Okabe-Ito)."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+_HATCHES = ("", "//", "..", "xx")
+
+
+def accuracy_plot(comparison: pl.DataFrame) -> bytes:
+    """Draw accuracy with its 95 % interval, and each condition's spread over seeds, per benchmark (COMPARISON)."""
+    benchmarks = comparison["benchmark"].unique(maintain_order=True).to_list()
+    conditions = comparison["condition"].unique(maintain_order=True).to_list()
+    figure = _figure(8, 0.55 * len(conditions) + 1.2)
+    axes = figure.subplots()
+    height = 0.8 / len(benchmarks)
+    for index, benchmark in enumerate(benchmarks):
+        rows = comparison.filter(benchmark=benchmark)
+        places = [conditions.index(condition) + index * height for condition in rows["condition"]]
+        accuracy = rows["accuracy"].to_list()
+        errors = [(rows["accuracy"] - rows["low"]).to_list(), (rows["high"] - rows["accuracy"]).to_list()]
+        style = {"color": COLOURS[index % len(COLOURS)], "hatch": _HATCHES[index % len(_HATCHES)]}
+        axes.barh(places, accuracy, height, xerr=errors, label=benchmark, capsize=2, edgecolor="white", **style)
+        axes.hlines(places, rows["seed_low"].to_list(), rows["seed_high"].to_list(), color="black", linewidth=3)
+    axes.set_yticks([place + 0.4 - height / 2 for place in range(len(conditions))], conditions)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 102)
+    axes.set_xlabel("accuracy, %  (thin: 95 % interval over items; thick: range over training seeds)")
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def loss_plot(losses: Mapping[str, Sequence[float]]) -> bytes:
+    """Draw training loss curves, given as label -> one value per logging interval."""
+    figure = _figure(6, 3)
+    axes = figure.subplots()
+    for index, (label, values) in enumerate(losses.items()):
+        axes.plot(range(1, len(values) + 1), values, label=label, color=COLOURS[index % len(COLOURS)])
+    axes.set_xlabel("logging interval")
+    axes.set_ylabel("training loss")
+    axes.set_yscale("log")
+    axes.legend()
+    return _png(figure)
+
+
+def length_plot(lengths: Mapping[str, Sequence[int]]) -> bytes:
+    """Draw length distributions, given as label -> tokens."""
+    figure = _figure(6, 3)
+    axes = figure.subplots()
+    for index, (label, values) in enumerate(lengths.items()):
+        axes.hist(values, bins=30, histtype="step", linewidth=1.5, label=label, color=COLOURS[index % len(COLOURS)])
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("rows")
+    axes.legend()
+    return _png(figure)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: "Figure") -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()

@@ -1,0 +1,76 @@
+"""The comparison and fidelity tables as people read them; the same cells for terminal, Markdown and HTML."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of text: a header and rows as long as it."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def markdown(self) -> str:
+        """Return the table in Markdown."""
+        lines = [self.header, tuple("---" for _ in self.header), *self.rows]
+        return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def comparison_grid(comparison: pl.DataFrame) -> Grid:
+    """Lay out COMPARISON; no accuracy without its interval, seed range, truncation and no-answer rate."""
+    header = ("benchmark", "condition", "accuracy %", "95 % interval", "seeds min-max", "truncated %", "no answer %")
+    rows = [
+        (
+            row["benchmark"],
+            row["condition"],
+            f"{row['accuracy']:.1f}",
+            f"{row['low']:.1f} - {row['high']:.1f}",
+            _seed_range(row["seeds"], row["seed_low"], row["seed_high"]),
+            f"{row['truncation_rate']:.1f}",
+            f"{row['no_answer_rate']:.1f}",
+            str(row["items"]),
+            str(row["training_rows"]),
+        )
+        for row in comparison.iter_rows(named=True)
+    ]
+    return Grid((*header, "items", "training rows"), tuple(rows))
+
+
+def _seed_range(seeds: int, low: float, high: float) -> str:
+    if seeds == 0:
+        return "untrained"
+    return f"{low:.1f} - {high:.1f} ({seeds})" if seeds > 1 else "one seed"
+
+
+def fidelity_grid(means: pl.DataFrame) -> Grid:
+    """Lay out mean fidelity: `exposure` and the columns of `mean_fidelity`."""
+    header = ("exposure", "inverter", "traces", "token F1", "ROUGE-1", "ROUGE-2", "ROUGE-L", "length recovery")
+    measures = ("token_f1", "rouge1", "rouge2", "rougeL")
+    rows = [
+        (
+            row["exposure"],
+            row["inverter"],
+            str(row["traces"]),
+            *(f"{row[measure]:.1f}" for measure in measures),
+            f"{row['length_recovery']:.2f}",
+        )
+        for row in means.iter_rows(named=True)
+    ]
+    return Grid(header, tuple(rows))
+
+
+def preview_grid(frame: pl.DataFrame, rows: int = 5, width: int = 90) -> Grid:
+    """Lay out the first rows of any table, long text cut."""
+    cells = [tuple(_short(value, width) for value in row) for row in frame.head(rows).iter_rows()]
+    return Grid(tuple(frame.columns), tuple(cells))
+
+
+def _short(value: object, width: int) -> str:
+    text = "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= width else text[: width - 3] + "..."

@@ -1,0 +1,216 @@
+"""Build every condition's training rows on one common row set, and fine-tune the students (paper section 3)."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from tracepipe.checkpoints import Manifest
+from tracepipe.gates import Gate, none_fail
+from tracepipe.identity import digest, weights_id
+from tracepipe.records import CHECKPOINTS, EXAMPLES, conform, empty, from_rows
+from tracepipe.study import INVERTED, Condition, Exposure, Study
+from tracepipe.target import Target
+from tracepipe.text import reasoned
+from tracepipe.workbench import TrainingJob, Workbench
+from tracepipe.wording import expect_fields
+
+VERSION = "1"
+
+
+class TermsForbid(RuntimeError):
+    """The target's terms do not allow training on its outputs."""
+
+
+def require_permission(target: Target) -> None:
+    """Stop before the student stage unless the target's file says that training is permitted.
+
+    Raises:
+        TermsForbid: If it does not; says what was delivered and what would have to be decided.
+    """
+    if target.training_use == "permitted":
+        return
+    decided = f" (decided by {target.decided_by} on {target.decided_on})" if target.decided_by else ""
+    raise TermsForbid(
+        f"target '{target.name}' declares training_use: {target.training_use}{decided}, so no student is trained on "
+        "its outputs. Collection, inversion and fidelity are delivered. If its terms do permit training, set "
+        "training_use: permitted with decided_by and decided_on in its file"
+    )
+
+
+def conditions_for(study: Study, target: Target) -> list[Condition]:
+    """Return the study's conditions that this target allows: summaries only where shown, oracle only where open."""
+    return [
+        condition
+        for condition in study.conditions
+        if (target.exposes == "summary" or condition not in ("summary_answer", "inverted_summary"))
+        and (target.open or condition != "oracle")
+    ]
+
+
+def common_rows(
+    study: Study, target: Target, outputs: pl.DataFrame, inverted: Mapping[Exposure, pl.DataFrame]
+) -> pl.DataFrame:
+    """Return the target outputs usable in every condition that trains on them (paper: where it breaks, 6).
+
+    Returns:
+        `prompt_id, request_key, answer, summary`, sorted by prompt id.
+    """
+    usable = outputs.filter(outcome="ok") if target.exposes == "summary" else outputs.filter(
+        pl.col("outcome").is_in(["ok", "empty_summary"])
+    )
+    for condition in conditions_for(study, target):
+        if condition in INVERTED:
+            finished = inverted[INVERTED[condition]].filter(outcome="ok")
+            usable = usable.join(finished, on="prompt_id", how="semi")
+    return usable.select("prompt_id", "request_key", "answer", "summary").sort("prompt_id")
+
+
+def student_examples(
+    study: Study,
+    target: Target,
+    prompts: pl.DataFrame,
+    traces: pl.DataFrame,
+    outputs: pl.DataFrame,
+    inverted: Mapping[Exposure, pl.DataFrame],
+) -> pl.DataFrame:
+    """Build the training rows of every condition but the oracle.
+
+    The conditions on the target's side share their rows by id. The surrogate answered other prompts,
+    so `surrogate_trace` gets as many rows, drawn with the study's seed.
+
+    Args:
+        study: The study.
+        target: Whose outputs these are.
+        prompts: PROMPTS.
+        traces: SURROGATE_TRACES.
+        outputs: TARGET_OUTPUTS.
+        inverted: INVERTED_TRACES of every exposure the target allows.
+
+    Returns:
+        EXAMPLES.
+    """
+    expect_fields(study.student.wording, {"prompt"}, "student.wording.template")
+    shared = common_rows(study, target, outputs, inverted)
+    surrogate = traces.filter(outcome="ok").sort("prompt_id")
+    size = min(shared.height, surrogate.height) if "surrogate_trace" in study.conditions else shared.height
+    shared = _draw(shared, size, study)
+    tables = []
+    for condition in conditions_for(study, target):
+        if condition in INVERTED:
+            written = inverted[INVERTED[condition]].select("prompt_id", "request_key", trace="inverted_trace")
+            rows = shared.drop("request_key").join(written, on="prompt_id", validate="1:1")
+            tables.append(_examples(study, prompts, condition, rows))
+        elif condition == "surrogate_trace":
+            tables.append(_examples(study, prompts, condition, _draw(surrogate, size, study)))
+        elif condition in ("answer_only", "summary_answer"):
+            tables.append(_examples(study, prompts, condition, shared))
+    return pl.concat([empty(EXAMPLES), *tables])
+
+
+def _draw(rows: pl.DataFrame, size: int, study: Study) -> pl.DataFrame:
+    """Draw so many rows, the same ones for the same ids and seed."""
+    return rows.sample(size, seed=study.derived_seed("common rows"), shuffle=True).sort("prompt_id")
+
+
+def oracle_examples(study: Study, prompts: pl.DataFrame, examples: pl.DataFrame, outputs: pl.DataFrame, traces: pl.DataFrame) -> pl.DataFrame:
+    """Build the oracle's rows: the shared rows with the target's own traces.
+
+    Args:
+        study: The study.
+        prompts: PROMPTS.
+        examples: EXAMPLES of the other conditions, which name the shared rows.
+        outputs: TARGET_OUTPUTS.
+        traces: TARGET_TRACES, from the withheld store.
+    """
+    shared = examples.filter(pl.col("condition") != "surrogate_trace").select("prompt_id").unique()
+    if not shared.height:
+        shared = outputs.filter(outcome="ok").select("prompt_id")
+    rows = (
+        outputs.select("prompt_id", "answer")
+        .join(shared, on="prompt_id", how="semi")
+        .join(traces, on="prompt_id", validate="1:1")
+        .sort("prompt_id")
+    )
+    return _examples(study, prompts, "oracle", rows)
+
+
+def _examples(study: Study, prompts: pl.DataFrame, condition: Condition, rows: pl.DataFrame) -> pl.DataFrame:
+    """Write the completions of one condition: `rows` has what it needs of answer, summary and trace."""
+    asked = rows.join(prompts.select("prompt_id", "prompt"), on="prompt_id", validate="1:1", maintain_order="left")
+    completions, traces, ids = [], [], []
+    for row in asked.iter_rows(named=True):
+        trace = None if condition in ("answer_only", "summary_answer") else row["trace"]
+        traces.append(trace)
+        completions.append(_completion(condition, row, trace))
+        ids.append("e_" + digest(["student", condition, row["prompt_id"], row["request_key"]]))
+    template = study.student.wording.template
+    return conform(
+        asked.select(
+            pl.Series("example_id", ids, dtype=pl.String),
+            "prompt_id",
+            "request_key",
+            pl.Series("prompt", [template.format(prompt=prompt) for prompt in asked["prompt"]], dtype=pl.String),
+            pl.Series("trace", traces, dtype=pl.String),
+            pl.Series("completion", completions, dtype=pl.String),
+            condition=pl.lit(condition),
+        ),
+        EXAMPLES,
+    )
+
+
+def _completion(condition: Condition, row: Mapping[str, str], trace: str | None) -> str:
+    if trace is not None:
+        return reasoned(trace, row["answer"])
+    return f"{row['summary']}\n\n{row['answer']}" if condition == "summary_answer" else row["answer"]
+
+
+def example_gates(study: Study, target: Target, examples: pl.DataFrame) -> list[Gate]:
+    """The conditions on the target's side hold the same prompts, and all conditions the same number of rows."""
+    prompts: dict[str, set[str]] = {
+        condition: set(examples.filter(condition=condition)["prompt_id"])
+        for condition in conditions_for(study, target)
+        if condition not in ("base", "oracle")
+    }
+    shared = [ids for condition, ids in prompts.items() if condition != "surrogate_trace"]
+    differing = set().union(*shared) - set.intersection(*shared) if shared else set()
+    sizes = {len(ids) for ids in prompts.values()}
+    uneven = [f"{condition}={len(ids)}" for condition, ids in prompts.items()] if len(sizes) > 1 or 0 in sizes else []
+    return [
+        none_fail("same_rows_in_every_condition", differing, "prompts stand in one condition and not in another"),
+        none_fail("same_number_of_rows", uneven, "conditions differ in their number of rows, or have none"),
+    ]
+
+
+def train_students(study: Study, condition: Condition, examples: pl.DataFrame, bench: Workbench) -> list[tuple[int | None, Manifest]]:
+    """Fine-tune one student per seed; the `base` condition is the untrained model itself.
+
+    Returns:
+        Seed as named in the study, and the checkpoint's manifest.
+    """
+    jobs = [
+        TrainingJob(
+            label=f"train student/{condition} seed {seed}",
+            role=f"student/{condition}",
+            base=study.student.model,
+            examples=examples.filter(condition=condition),
+            recipe=study.student.recipe,
+            seed=study.derived_seed("student", seed),
+        )
+        for seed in study.student.seeds
+    ]
+    return list(zip(study.student.seeds, bench.train(jobs), strict=True))
+
+
+def untrained(study: Study) -> pl.DataFrame:
+    """Return the CHECKPOINTS table of the student's base model as it is given."""
+    weights = weights_id(study.student.model)
+    blank = dict.fromkeys(("seed", "dataset_hash", "recipe_hash"))
+    row = blank | {
+        "checkpoint_id": weights,
+        "role": "student/base",
+        "base_weights": weights,
+        "weights": weights,
+        "examples": 0,
+        "losses": [],
+    }
+    return from_rows([row], CHECKPOINTS)

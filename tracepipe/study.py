@@ -1,0 +1,355 @@
+"""What a user writes: a study (one experiment) and the specifications it is made of."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from tracepipe.identity import digest, weights_id
+
+Exposure = Literal["summary", "answer"]
+Condition = Literal[
+    "base",
+    "answer_only",
+    "summary_answer",
+    "surrogate_trace",
+    "inverted_summary",
+    "inverted_answer",
+    "oracle",
+]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Fraction = Annotated[float, Field(gt=0, le=1)]
+AnySpec = TypeVar("AnySpec", bound="Spec")
+
+INVERTED: dict[str, Exposure] = {"inverted_summary": "summary", "inverted_answer": "answer"}
+"""The conditions that train on inverted traces, with the exposure they need."""
+
+
+class SpecError(ValueError):
+    """A study or target file that cannot be used; the message names file, key and what is allowed."""
+
+
+class Spec(BaseModel):
+    """Base of everything a user writes: unknown keys are refused, values cannot be changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def load_spec(kind: type[AnySpec], path: Path, **overrides: Any) -> AnySpec:
+    """Read a YAML file into a specification.
+
+    Args:
+        kind: The pydantic model to read.
+        path: The YAML file; relative paths inside it are taken relative to its folder.
+        overrides: Top-level keys to replace.
+
+    Raises:
+        SpecError: If the file is missing, is not YAML, or does not fit; names the file and the key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SpecError(f"{path}: there is no such file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise SpecError(f"{path}: expected a mapping of keys, found {type(content).__name__}")
+    try:
+        return kind.model_validate({**content, **overrides}, context={"folder": path.resolve().parent})
+    except ValidationError as error:
+        raise SpecError(_explain(path, kind, error)) from None
+
+
+def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_input=False, include_url=False):
+        key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+        message = f"{path}: {key}: {problem['msg']}"
+        if problem["type"] == "extra_forbidden":
+            message = f"{path}: {key}: unknown key; allowed here: {', '.join(_allowed(kind, problem['loc'][:-1]))}"
+        lines.append(message)
+    return "\n".join(lines)
+
+
+def _allowed(kind: type[BaseModel], parents: tuple[int | str, ...]) -> list[str]:
+    """The keys of the model found by following `parents` through nested models and tagged unions."""
+    models: list[type[BaseModel]] = [kind]
+    for part in parents:
+        nested = [found for model in models for found in _models_at(model, str(part))]
+        tagged = [model for model in models if _is_tagged(model, str(part))]
+        models = nested or tagged or models
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_at(model: type[BaseModel], key: str) -> list[type[BaseModel]]:
+    field = model.model_fields.get(key)
+    return _models_in(field.annotation) if field else []
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_in(part)]
+
+
+def _is_tagged(model: type[BaseModel], tag: str) -> bool:
+    field = model.model_fields.get("kind")
+    return field is not None and tag in getattr(field.annotation, "__args__", ())
+
+
+def _resolve(value: str, info: ValidationInfo) -> str:
+    """Resolve `./`, `../` and `/` paths against the file's folder; leave hub ids alone."""
+    if not value.startswith(("./", "../", "/")):
+        return value
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    return str((folder / value).resolve())
+
+
+class Sampling(Spec):
+    """How text is drawn from a model. Defaults are the paper's (released code)."""
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: Fraction = 0.9
+    top_k: int = Field(0, ge=0, description="0 switches the limit off")
+    repetition_penalty: float = Field(1.05, gt=0)
+    max_new_tokens: int = Field(8192, gt=0)
+    batch_size: int = Field(64, gt=0, description="sequences generated together; part of what a seed reproduces")
+
+
+class Model(Spec):
+    """A local checkpoint folder (`./`, `../` or `/` path) or a hub id."""
+
+    model: str
+
+    @field_validator("model")
+    @classmethod
+    def _local_path(cls, value: str, info: ValidationInfo) -> str:
+        resolved = _resolve(value, info)
+        if resolved.startswith("/") and not Path(resolved, "config.json").is_file():
+            raise ValueError(f"{resolved} holds no checkpoint (config.json); give a model folder or a hub id")
+        return resolved
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that this role decides, with the weights identified by content and not by place."""
+        return self.model_dump(mode="json", exclude={"model"}) | {"weights": weights_id(self.model)}
+
+
+class Recipe(Spec):
+    """How a model is fine-tuned. Defaults are the paper's (full fine-tuning, three epochs, context 16,384)."""
+
+    learning_rate: float = Field(1e-5, gt=0)
+    epochs: float = Field(3, gt=0)
+    max_steps: int | None = Field(None, gt=0, description="replaces epochs")
+    batch_size: int = Field(24, gt=0, description="examples per optimiser step")
+    micro_batch_size: int = Field(1, gt=0, description="examples per forward pass; divides batch_size")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0)
+    adam_beta2: float = Field(0.999, gt=0, lt=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_length: int = Field(16384, gt=0, description="tokens; a longer row fails the render gate")
+    bf16: bool = True
+    gradient_checkpointing: bool = True
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> Self:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
+        return self
+
+
+class Columns(Spec):
+    """Which fields of a file hold what."""
+
+    prompt: str = "prompt"
+    source: str | None = None
+    domain: str | None = None
+
+
+class MiniaturePrompts(Spec):
+    """Problems of the miniature world, drawn with the study's seed."""
+
+    kind: Literal["miniature"]
+
+
+class _LocalFile(Spec):
+    path: str
+
+    @field_validator("path")
+    @classmethod
+    def _existing(cls, value: str, info: ValidationInfo) -> str:
+        folder: Path = (info.context or {}).get("folder", Path.cwd())
+        resolved = (folder / value).resolve()
+        if not resolved.is_file():
+            raise ValueError(f"{resolved}: there is no such file")
+        return str(resolved)
+
+
+class FilePrompts(_LocalFile):
+    """Prompts from a JSONL or Parquet file, recognised by its ending."""
+
+    kind: Literal["file"]
+    columns: Columns = Columns()
+
+
+class OpenThoughtsPrompts(Spec):
+    """OpenThoughts-114k in either published schema: a hub id, or a local JSONL or Parquet file."""
+
+    kind: Literal["openthoughts"]
+    path: str
+
+    @field_validator("path")
+    @classmethod
+    def _local_path(cls, value: str, info: ValidationInfo) -> str:
+        return _resolve(value, info)
+
+
+class Splits(Spec):
+    """How many prompts the surrogate and the target answer; the two sets share none."""
+
+    surrogate: int = Field(gt=0)
+    target: int = Field(gt=0)
+
+
+class Prompts(Spec):
+    """Where prompts come from. Without `splits` they are dealt out half and half."""
+
+    source: Annotated[MiniaturePrompts | FilePrompts | OpenThoughtsPrompts, Field(discriminator="kind")]
+    splits: Splits | None = None
+
+    @model_validator(mode="after")
+    def _drawn_world_needs_sizes(self) -> Self:
+        if self.splits is None and isinstance(self.source, MiniaturePrompts):
+            raise ValueError("splits: the miniature source has no size of its own; say how many prompts to draw")
+        return self
+
+
+class Wording(Spec):
+    """A prompt with `{prompt}` and, where the role is shown them, `{summary}`, `{answer}` and `{trace}`."""
+
+    version: str = "1"
+    template: str
+
+
+class FunctionCompressor(Spec):
+    """A Python function from trace to summary, as `module:function`."""
+
+    kind: Literal["function"]
+    function: str = Field(pattern=r"^[\w.]+:\w+$")
+
+
+class ModelCompressor(Model):
+    """A prompted model, never fine-tuned, that writes target-style summaries of traces (paper section 3)."""
+
+    kind: Literal["model"]
+    sampling: Sampling = Sampling()
+    wording: Wording | None = None
+
+
+class Surrogate(Model):
+    """The open reasoning model whose traces the inverter learns from."""
+
+    sampling: Sampling = Sampling()
+    wording: Wording = Wording(template="{prompt}")
+
+
+class Inverter(Model):
+    """The model fine-tuned to write a trace from what a target shows; one is trained per exposure."""
+
+    recipe: Recipe = Recipe()
+    sampling: Sampling = Sampling()
+    wording: dict[Exposure, Wording] = {}
+
+
+class Student(Model):
+    """The base model every condition fine-tunes a copy of, once per seed."""
+
+    recipe: Recipe = Recipe(batch_size=96)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    sampling: Sampling = Sampling(max_new_tokens=32768)
+    wording: Wording = Wording(template="{prompt}")
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"seeds must differ, got {list(value)}")
+        return value
+
+
+class MiniatureBenchmark(Spec):
+    """Held-out problems of the miniature world: like the prompts, or with four hard operations."""
+
+    kind: Literal["miniature"]
+    name: Slug
+    difficulty: Literal["in_distribution", "harder"]
+    items: int = Field(gt=0)
+
+
+class FileBenchmark(_LocalFile):
+    """Problems with a gold answer from a JSONL file; graded by exact match of the last `\\boxed{}`."""
+
+    kind: Literal["file"]
+    name: Slug
+    prompt: str = "problem"
+    gold: str = "answer"
+
+
+Benchmark = Annotated[MiniatureBenchmark | FileBenchmark, Field(discriminator="kind")]
+
+
+class Compute(Spec):
+    """Where model steps run: so many worker processes on this machine, or none (in this process)."""
+
+    processes: int = Field(0, ge=0, le=64)
+    threads: int = Field(1, gt=0, description="PyTorch threads per process")
+
+
+class Study(Spec):
+    """One experiment: roles, prompts, exposures, conditions, recipes and benchmarks."""
+
+    name: Slug
+    description: str = ""
+    seed: int = Field(0, ge=0, description="varies prompts, splits, sampling, inverters and students")
+    prompts: Prompts
+    surrogate: Surrogate
+    compressor: Annotated[FunctionCompressor | ModelCompressor, Field(discriminator="kind")]
+    inverter: Inverter
+    exposures: tuple[Exposure, ...] = Field(("summary", "answer"), min_length=1)
+    student: Student
+    conditions: tuple[Condition, ...] = Field(min_length=1)
+    benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for field in ("exposures", "conditions"):
+            values = getattr(self, field)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{field}: each may stand once, got {list(values)}")
+        for condition in self.conditions:
+            exposure = INVERTED.get(condition)
+            if exposure and exposure not in self.exposures:
+                raise ValueError(f"conditions: {condition} needs the exposure '{exposure}' in exposures")
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"benchmarks: each name may stand once, got {names}")
+        return self
+
+    def derived_seed(self, *purpose: str | int) -> int:
+        """Return a seed of 31 bits for one purpose, different for every study seed."""
+        return int(digest([self.seed, *purpose]), 16) % 2**31
+
+    @property
+    def trained_conditions(self) -> tuple[Condition, ...]:
+        """The conditions that fine-tune a student."""
+        return tuple(condition for condition in self.conditions if condition != "base")
+
+
+def load_study(path: Path, *, seed: int | None = None) -> Study:
+    """Read a study file; `seed` replaces the study's own.
+
+    Raises:
+        SpecError: See `load_spec`.
+    """
+    return load_spec(Study, path, **({} if seed is None else {"seed": seed}))

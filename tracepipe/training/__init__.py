@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: rendering rows, checking what was rendered, training on exactly that."""
