@@ -24,9 +24,9 @@ from tracepipe.identity import digest
 from tracepipe.journal import Journal, Sink
 from tracepipe.lineage import ancestors
 from tracepipe.records import Table, conform, empty
+from tracepipe.serving import ServingError
 from tracepipe.store import UNPARTITIONED, Event, Store, recipe_key
 from tracepipe.students import TermsForbid
-from tracepipe.serving import ServingError
 from tracepipe.study import SpecError, Study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
@@ -290,7 +290,8 @@ class Graph:
     def _result(asset: TableAsset, event: Event, frame: pl.DataFrame, reused: bool) -> dg.MaterializeResult[Any]:
         return dg.MaterializeResult(
             data_version=dg.DataVersion(event.data_version),
-            metadata=event_metadata(event, frame, asset.partitioned, reused) | (asset.describe(frame) if frame.height else {}),
+            metadata=event_metadata(event, frame, asset.partitioned, reused)
+            | dict(asset.describe(frame) if frame.height else {}),
             check_results=[
                 dg.AssetCheckResult(
                     check_name=gate.name,

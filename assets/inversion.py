@@ -40,7 +40,7 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
         TableAsset(
             name=f"inverted_traces/{exposure}",
             stage="inversion",
-            description=f"Traces the inverter writes from what the target shows ({exposure} exposure), paper section 3.",
+            description=f"Traces the inverter writes from what the target shows ({exposure}; paper section 3).",
             table=INVERTED_TRACES,
             version=inversion.VERSION,
             config=[

@@ -87,16 +87,16 @@ def _student_examples(step: Step) -> Made:
     students.require_permission(step.target)
     study, target = step.study, step.target
     inverted = {exposure: step.read(f"inverted_traces/{exposure}") for exposure in study.exposures}
-    tables = [step.read(name) for name in ("prompts", "surrogate_traces", "target_outputs")]
-    examples = students.student_examples(study, target, *tables, inverted)
+    prompts, traces, outputs = (step.read(name) for name in ("prompts", "surrogate_traces", "target_outputs"))
+    examples = students.student_examples(study, target, prompts, traces, outputs, inverted)
     rendered = step.bench.render_gates(study.student.model, examples, study.student.recipe.max_length)
     return Made(examples, [*students.example_gates(study, target, examples), *rendered])
 
 
 def _oracle_examples(step: Step) -> Made:
     shared = step.read("student_examples")
-    tables = [step.read(name) for name in ("target_outputs", "target_traces")]
-    examples = students.oracle_examples(step.study, step.read("prompts"), shared, *tables)
+    prompts, outputs, traces = (step.read(name) for name in ("prompts", "target_outputs", "target_traces"))
+    examples = students.oracle_examples(step.study, prompts, shared, outputs, traces)
     expected = shared.filter(pl.col("condition") != "surrogate_trace")["prompt_id"].unique()
     rendered = step.bench.render_gates(step.study.student.model, examples, step.study.student.recipe.max_length)
     same_rows = ids_preserved("same_rows_as_other_conditions", expected, examples["prompt_id"])

@@ -41,7 +41,9 @@ def add_surrogate(graph: Graph) -> None:
             table=SURROGATE_SUMMARIES,
             version=compression.VERSION,
             config=[
-                compressor.model_dump(mode="json") if isinstance(compressor, FunctionCompressor) else compressor.identity(),
+                compressor.model_dump(mode="json")
+                if isinstance(compressor, FunctionCompressor)
+                else compressor.identity(),
                 study.derived_seed("compressor"),
             ],
             reads=("prompts", "surrogate_traces"),
@@ -87,8 +89,8 @@ def _surrogate_summaries(step: Step) -> Made:
 
 
 def _inverter_examples(step: Step) -> Made:
-    tables = [step.read(name) for name in ("prompts", "surrogate_traces", "surrogate_summaries")]
-    examples = inversion.inverter_examples(step.study, *tables)
+    prompts, traces, summaries = (step.read(name) for name in step.asset.reads)
+    examples = inversion.inverter_examples(step.study, prompts, traces, summaries)
     inverter = step.study.inverter
     return Made(examples, step.bench.render_gates(inverter.model, examples, inverter.recipe.max_length))
 
@@ -106,7 +108,7 @@ def _add_inverter(graph: Graph, exposure: Exposure) -> None:
         TableAsset(
             name=f"inverter/{exposure}",
             stage="inverter",
-            description=f"The model fine-tuned to write a trace from {given}; loss on the trace only (paper section 3).",
+            description=f"Fine-tuned to write a trace from {given}; loss on the trace only (paper section 3).",
             table=CHECKPOINTS,
             version=sft.VERSION,
             config=[

@@ -7,7 +7,16 @@ from tracepipe.records import TARGET_OUTPUTS, TARGET_TRACES
 from tracepipe.serving import reachable
 from tracepipe.target import Target
 
-_TERMS_AND_TRANSPORT = {"training_use", "decided_by", "decided_on", "limits", "budget_usd", "api_key_env", "serve", "check_prompt"}
+_TERMS_AND_TRANSPORT = {
+    "training_use",
+    "decided_by",
+    "decided_on",
+    "limits",
+    "budget_usd",
+    "api_key_env",
+    "serve",
+    "check_prompt",
+}
 
 
 def add_target(graph: Graph) -> None:

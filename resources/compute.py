@@ -6,7 +6,7 @@ from pydantic import PrivateAttr
 from tracepipe.compute import Compute, InProcessCompute, PoolCompute
 
 
-class ComputeResource(dg.ConfigurableResource):
+class ComputeResource(dg.ConfigurableResource[None]):
     """Worker processes on this machine, kept for the length of a run; none means in this process."""
 
     processes: int = 0

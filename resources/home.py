@@ -7,7 +7,7 @@ import dagster as dg
 from tracepipe.home import Home
 
 
-class HomeResource(dg.ConfigurableResource):
+class HomeResource(dg.ConfigurableResource[None]):
     """Opens the home folder, and rebuilds the lineage catalogue after a run."""
 
     root: str

@@ -9,7 +9,6 @@ from pathlib import Path
 import dagster as dg
 
 from tracepipe.home import CHECKOUT, Home
-from tracepipe.study import Study
 
 JOB = "target"
 _PID_TAG = "tracepipe/pid"

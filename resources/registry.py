@@ -7,7 +7,7 @@ import dagster as dg
 from tracepipe.target import Target, find_target
 
 
-class RegistryResource(dg.ConfigurableResource):
+class RegistryResource(dg.ConfigurableResource[None]):
     """Finds target files by name, which is their partition key."""
 
     folder: str

@@ -1,7 +1,6 @@
 """Checkpoints on disk, named by what they were trained from and on; the same id is never trained twice."""
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -114,7 +113,7 @@ class Checkpoints:
             move_into_place(temporary, self.path(name))
         except OSError:
             # A folder cannot replace a filled one: another process finished the same checkpoint first.
-            if not os.path.exists(self.path(name) / _MANIFEST):
+            if not (self.path(name) / _MANIFEST).exists():
                 raise
 
 

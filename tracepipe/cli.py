@@ -1,4 +1,7 @@
-"""The command `tracepipe`. Exit codes: 0 done, 1 a step failed, 2 bad input, 3 stopped by a gate or a target's terms."""
+"""The command `tracepipe`.
+
+Exit codes: 0 done, 1 a step failed, 2 bad input, 3 stopped by a gate or by a target's terms.
+"""
 
 import json
 import os
@@ -80,7 +83,11 @@ def _run(name: str, target: str | None, seed: int | None, select: str | None, as
     if not as_json:
         _print_places(study, home, target)
     if outcome.failures:
-        raise typer.Exit(max(_EXIT[failure.kind] for failure in outcome.failures if failure.kind) if all(failure.kind != "error" for failure in outcome.failures) else 1)
+        raise typer.Exit(
+            max(_EXIT[failure.kind] for failure in outcome.failures if failure.kind)
+            if all(failure.kind != "error" for failure in outcome.failures)
+            else 1
+        )
 
 
 def _print_places(study: Study, home: Home, target: str | None) -> None:
@@ -109,7 +116,9 @@ def show(
     loaded, home = load_study(place.find_study(study)), Home.default()
     names = [target] if target else home.store(loaded.name).partitions("comparison")
     if not names:
-        raise SpecError(f"study '{loaded.name}' has no comparison yet under {home.root}; run: tracepipe run {study} --target NAME")
+        raise SpecError(
+            f"study '{loaded.name}' has no comparison yet under {home.root}; run: tracepipe run {study} --target NAME"
+        )
     for name in names:
         _print_results(loaded, home, name, as_json)
 
@@ -117,7 +126,11 @@ def show(
 def _print_results(study: Study, home: Home, target: str, as_json: bool) -> None:
     grids: dict[str, Any] = _results(study, home, target)
     if as_json:
-        print(json.dumps({"study": study.name, "target": target, **{key: frame.to_dicts() for key, (frame, _) in grids.items()}}))
+        print(
+            json.dumps(
+                {"study": study.name, "target": target, **{key: frame.to_dicts() for key, (frame, _) in grids.items()}}
+            )
+        )
         return
     for key, (_, grid) in grids.items():
         print_grid(grid, f"{key}: {study.name} / {target}")
@@ -177,7 +190,14 @@ def list_targets(as_json: JsonOption = False) -> None:
         print(json.dumps([target.model_dump(mode="json") for target in found]))
         return
     rows = [
-        (target.name, target.model, target.api, target.exposes, "open" if target.open else "closed", target.training_use)
+        (
+            target.name,
+            target.model,
+            target.api,
+            target.exposes,
+            "open" if target.open else "closed",
+            target.training_use,
+        )
         for target in found
     ]
     print_grid(Grid(("name", "model", "api", "exposes", "traces", "training use"), tuple(rows)), "targets")
@@ -195,7 +215,8 @@ def check_target(name: Annotated[str, typer.Argument(help="name of a target, or 
     reading = ask_once(target, path.resolve().parent)
     shown = "answer and summary" if reading.summary else "answer" if reading.answer else "nothing"
     console.print(
-        f"{target.name}: outcome {reading.outcome}, shows {shown}, {reading.output_tokens} tokens written", highlight=False
+        f"{target.name}: outcome {reading.outcome}, shows {shown}, {reading.output_tokens} tokens written",
+        highlight=False,
     )
     if reading.outcome != "ok" or (target.exposes == "summary" and not reading.summary):
         raise typer.Exit(1)

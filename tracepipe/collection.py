@@ -170,7 +170,9 @@ def ask_once(target: Target, folder: Path) -> Reading:
         try:
             response = asyncio.run(ask(base_url))
         except openai.APIError as error:
-            raise SpecError(f"target '{target.name}' at {target.base_url}: {type(error).__name__}: {error.message}") from None
+            raise SpecError(
+                f"target '{target.name}' at {target.base_url}: {type(error).__name__}: {error.message}"
+            ) from None
     return read(target, take_out_trace(target, response)[0])
 
 
@@ -204,7 +206,7 @@ def _output(target: Target, entry: dict[str, Any]) -> dict[str, Any]:
 def output_gates(prompts: pl.DataFrame, outputs: pl.DataFrame) -> list[Gate]:
     """Every prompt has one row, answers were given at all, and nothing hidden came along."""
     unusable = outputs.filter(~pl.col("outcome").is_in(["ok", "empty_summary"]))
-    flooded = unusable["prompt_id"] if unusable.height * 2 > outputs.height else []
+    flooded = unusable["prompt_id"].to_list() if unusable.height * 2 > outputs.height else []
     return [
         ids_preserved("one_row_per_prompt", prompts["prompt_id"], outputs["prompt_id"]),
         none_fail("most_rows_usable", flooded, f"of {outputs.height} rows unusable where more than half are"),

@@ -10,8 +10,8 @@ from tracepipe.identity import request_key
 from tracepipe.records import SURROGATE_SUMMARIES, conform
 from tracepipe.study import FunctionCompressor, ModelCompressor, SpecError, Study
 from tracepipe.text import take_apart
-from tracepipe.workbench import GenerationJob, Workbench
 from tracepipe.wording import COMPRESSOR, expect_fields
+from tracepipe.workbench import GenerationJob, Workbench
 
 VERSION = "1"
 
@@ -37,7 +37,11 @@ def surrogate_summaries(study: Study, prompts: pl.DataFrame, traces: pl.DataFram
     empty = pl.col("summary").str.strip_chars() == ""
     cut = pl.col("cut")
     summaries = summaries.with_columns(
-        outcome=pl.when(cut).then(pl.lit("truncated")).when(empty).then(pl.lit("empty_summary")).otherwise(pl.lit("ok")),
+        outcome=pl.when(cut)
+        .then(pl.lit("truncated"))
+        .when(empty)
+        .then(pl.lit("empty_summary"))
+        .otherwise(pl.lit("ok")),
         reason=pl.when(cut)
         .then(pl.lit("the compressor reached its token cap"))
         .when(empty)

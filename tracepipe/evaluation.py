@@ -48,7 +48,9 @@ def benchmark_answers(
     return pl.concat([empty(BENCHMARK_ANSWERS), *tables])
 
 
-def _answers(condition: Condition, student: dict[str, Any], generated: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+def _answers(
+    condition: Condition, student: dict[str, Any], generated: pl.DataFrame, items: pl.DataFrame
+) -> pl.DataFrame:
     answers = generated.rename({"id": "item_id", "text": "response"}).join(
         items.select("item_id", "benchmark"), on="item_id", validate="1:1", maintain_order="left"
     )

@@ -37,9 +37,7 @@ def fidelity(inverted: pl.DataFrame, traces: pl.DataFrame, inverter: str, tokeni
     rows = []
     with progress.task(f"fidelity ({inverter})", pairs.height) as advance:
         scorer = Scorer()
-        for pair, real, forged in zip(
-            pairs.iter_rows(named=True), reference_lengths, synthesized_lengths, strict=True
-        ):
+        for pair, real, forged in zip(pairs.iter_rows(named=True), reference_lengths, synthesized_lengths, strict=True):
             kept = {"prompt_id": pair["prompt_id"], "request_key": pair["request_key"], "inverter": inverter}
             lengths = {"reference_tokens": real, "synthesized_tokens": forged, "length_recovery": forged / max(real, 1)}
             rows.append(kept | scorer.score(pair["trace"], pair["inverted_trace"]) | lengths)
@@ -83,7 +81,9 @@ def count_tokens(texts: list[str], tokenizer_folder: str) -> list[int]:
 def fidelity_gates(shown: pl.DataFrame, scores: pl.DataFrame) -> list[Gate]:
     """Every inverted trace was compared, by the trained inverter and by its untrained base."""
     return [
-        ids_preserved(f"every_trace_compared_{inverter}", shown["prompt_id"], scores.filter(inverter=inverter)["prompt_id"])
+        ids_preserved(
+            f"every_trace_compared_{inverter}", shown["prompt_id"], scores.filter(inverter=inverter)["prompt_id"]
+        )
         for inverter in ("trained", "zero_shot")
     ]
 

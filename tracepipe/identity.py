@@ -18,7 +18,7 @@ def digest(value: Any) -> str:
 
 
 def normalise(text: str) -> str:
-    """Return the text as it is compared and hashed: NFC, `\\n` line ends, no space around it."""
+    r"""Return the text as it is compared and hashed: NFC, `\n` line ends, no space around it."""
     return unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 

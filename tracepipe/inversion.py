@@ -10,8 +10,8 @@ from tracepipe.identity import digest
 from tracepipe.records import EXAMPLES, INVERTED_TRACES, conform, from_rows
 from tracepipe.study import Exposure, Study
 from tracepipe.text import has_think_tag, trace_of
-from tracepipe.workbench import GenerationJob, TrainingJob, Workbench
 from tracepipe.wording import inverter_wording
+from tracepipe.workbench import GenerationJob, TrainingJob, Workbench
 
 VERSION = "1"
 _NEEDED: dict[Exposure, list[str]] = {"summary": ["ok"], "answer": ["ok", "empty_summary"]}

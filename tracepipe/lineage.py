@@ -1,7 +1,6 @@
 """The catalogue `lineage.duckdb`: rebuilt from lineage events, swapped in whole, thrown away at will."""
 
 import json
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +47,7 @@ def rebuild(roots: Sequence[Path], catalogue: Path) -> int:
             for _, event in events:
                 _insert(connection, event, (event.study, event.asset, event.partition, event.recipe_key) in in_use)
             _create_views(connection, current)
-        os.replace(temporary, catalogue)
+        temporary.replace(catalogue)
     finally:
         temporary.unlink(missing_ok=True)
     catalogue.with_name(catalogue.name + ".wal").unlink(missing_ok=True)
@@ -96,7 +95,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, current: list[tuple[Sto
             by_asset.setdefault(event.asset, []).append((store, event))
     for asset, found in by_asset.items():
         parts = [
-            f"SELECT {_literal(event.study)} AS study, {_literal(event.partition)} AS target, * "
+            f"SELECT {_literal(event.study)} AS study, {_literal(event.partition)} AS target, * "  # noqa: S608 - escaped literals
             f"FROM read_parquet({_literal(str(store.root / event.path))})"
             for store, event in found
         ]

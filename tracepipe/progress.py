@@ -40,7 +40,7 @@ _report: Report = LogReport()
 
 def report_to(report: Report) -> None:
     """Send the progress of this process to `report`."""
-    global _report
+    global _report  # noqa: PLW0603 - one door per process
     _report = report
 
 
@@ -51,7 +51,7 @@ def emit(label: str, done: int, total: int) -> None:
 
 @contextmanager
 def task(label: str, total: int) -> Iterator[Advance]:
-    """Count a step's items: `with task("collect", 1500) as advance: ... advance(1)`."""
+    """Count the items of a step; the block is given a function that adds to the count."""
     done = 0
 
     def advance(count: int) -> None:

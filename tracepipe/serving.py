@@ -59,12 +59,16 @@ def _wait_until_healthy(target: Target, serve: Serve, server: "subprocess.Popen[
     deadline = time.monotonic() + serve.ready_seconds
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise ServingError(f"target '{target.name}': its server ended with status {server.returncode}:\n{_end_of(log)}")
+            raise ServingError(
+                f"target '{target.name}': its server ended with status {server.returncode}:\n{_end_of(log)}"
+            )
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(url, timeout=2):
-                return
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - an http address of this machine
+            return
         time.sleep(0.1)
-    raise ServingError(f"target '{target.name}': its server was not healthy within {serve.ready_seconds:g} s:\n{_end_of(log)}")
+    raise ServingError(
+        f"target '{target.name}': its server was not healthy within {serve.ready_seconds:g} s:\n{_end_of(log)}"
+    )
 
 
 def _end_of(log: Path) -> str:

@@ -1,7 +1,7 @@
 """Intervals for benchmark scores (Miller, arXiv 2411.00640)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -47,7 +47,9 @@ def interval_over_items(item_means: Sequence[float]) -> Interval:
     return Interval(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
 
 
-def compare(scores: pl.DataFrame, conditions: Sequence[Condition], training_rows: dict[str, int]) -> pl.DataFrame:
+def compare(
+    scores: pl.DataFrame, conditions: Sequence[Condition], training_rows: Mapping[Condition, int]
+) -> pl.DataFrame:
     """Put every condition's accuracy on every benchmark side by side, with what qualifies it.
 
     Args:

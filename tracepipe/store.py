@@ -85,7 +85,7 @@ def move_into_place(temporary: Path, path: Path) -> None:
     for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
         if file.is_file():
             _flush(file)
-    os.replace(temporary, path)
+    temporary.replace(path)
     _flush(path.parent)
 
 

@@ -11,8 +11,8 @@ from tracepipe.records import CHECKPOINTS, EXAMPLES, conform, empty, from_rows
 from tracepipe.study import INVERTED, Condition, Exposure, Study
 from tracepipe.target import Target
 from tracepipe.text import reasoned
-from tracepipe.workbench import TrainingJob, Workbench
 from tracepipe.wording import expect_fields
+from tracepipe.workbench import TrainingJob, Workbench
 
 VERSION = "1"
 
@@ -55,8 +55,10 @@ def common_rows(
     Returns:
         `prompt_id, request_key, answer, summary`, sorted by prompt id.
     """
-    usable = outputs.filter(outcome="ok") if target.exposes == "summary" else outputs.filter(
-        pl.col("outcome").is_in(["ok", "empty_summary"])
+    usable = (
+        outputs.filter(outcome="ok")
+        if target.exposes == "summary"
+        else outputs.filter(pl.col("outcome").is_in(["ok", "empty_summary"]))
     )
     for condition in conditions_for(study, target):
         if condition in INVERTED:
@@ -112,7 +114,9 @@ def _draw(rows: pl.DataFrame, size: int, study: Study) -> pl.DataFrame:
     return rows.sample(size, seed=study.derived_seed("common rows"), shuffle=True).sort("prompt_id")
 
 
-def oracle_examples(study: Study, prompts: pl.DataFrame, examples: pl.DataFrame, outputs: pl.DataFrame, traces: pl.DataFrame) -> pl.DataFrame:
+def oracle_examples(
+    study: Study, prompts: pl.DataFrame, examples: pl.DataFrame, outputs: pl.DataFrame, traces: pl.DataFrame
+) -> pl.DataFrame:
     """Build the oracle's rows: the shared rows with the target's own traces.
 
     Args:
@@ -166,13 +170,14 @@ def _completion(condition: Condition, row: Mapping[str, str], trace: str | None)
 
 def example_gates(study: Study, target: Target, examples: pl.DataFrame) -> list[Gate]:
     """The conditions on the target's side hold the same prompts, and all conditions the same number of rows."""
-    prompts: dict[str, set[str]] = {
+    prompts: dict[Condition, set[str]] = {
         condition: set(examples.filter(condition=condition)["prompt_id"])
         for condition in conditions_for(study, target)
         if condition not in ("base", "oracle")
     }
-    shared = [ids for condition, ids in prompts.items() if condition != "surrogate_trace"]
-    differing = set().union(*shared) - set.intersection(*shared) if shared else set()
+    shared: list[set[str]] = [ids for condition, ids in prompts.items() if condition != "surrogate_trace"]
+    everywhere = shared[0].intersection(*shared) if shared else set[str]()
+    differing = set[str]().union(*shared) - everywhere
     sizes = {len(ids) for ids in prompts.values()}
     uneven = [f"{condition}={len(ids)}" for condition, ids in prompts.items()] if len(sizes) > 1 or 0 in sizes else []
     return [
@@ -181,7 +186,9 @@ def example_gates(study: Study, target: Target, examples: pl.DataFrame) -> list[
     ]
 
 
-def train_students(study: Study, condition: Condition, examples: pl.DataFrame, bench: Workbench) -> list[tuple[int | None, Manifest]]:
+def train_students(
+    study: Study, condition: Condition, examples: pl.DataFrame, bench: Workbench
+) -> list[tuple[int | None, Manifest]]:
     """Fine-tune one student per seed; the `base` condition is the untrained model itself.
 
     Returns:

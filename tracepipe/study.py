@@ -154,7 +154,9 @@ class Recipe(Spec):
     @model_validator(mode="after")
     def _whole_batches(self) -> Self:
         if self.batch_size % self.micro_batch_size:
-            raise ValueError(f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}")
+            raise ValueError(
+                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
+            )
         return self
 
 
@@ -287,7 +289,7 @@ class MiniatureBenchmark(Spec):
 
 
 class FileBenchmark(_LocalFile):
-    """Problems with a gold answer from a JSONL file; graded by exact match of the last `\\boxed{}`."""
+    r"""Problems with a gold answer from a JSONL file; graded by exact match of the last `\boxed{}`."""
 
     kind: Literal["file"]
     name: Slug

@@ -8,8 +8,8 @@ from tracepipe.gates import Gate, ids_preserved, none_fail
 from tracepipe.records import SURROGATE_TRACES, from_rows
 from tracepipe.study import Study
 from tracepipe.text import has_think_tag, take_apart
-from tracepipe.workbench import GenerationJob, Workbench
 from tracepipe.wording import expect_fields
+from tracepipe.workbench import GenerationJob, Workbench
 
 VERSION = "1"
 
@@ -57,7 +57,7 @@ def trace_gates(prompts: pl.DataFrame, traces: pl.DataFrame) -> list[Gate]:
     """Every prompt has one row, and most of them a trace."""
     asked = prompts.filter(split="surrogate")["prompt_id"]
     bad = traces.filter(pl.col("outcome") != "ok")["prompt_id"]
-    flooded = bad if len(bad) * 2 > traces.height else []
+    flooded = bad.to_list() if len(bad) * 2 > traces.height else []
     return [
         ids_preserved("one_row_per_prompt", asked, traces["prompt_id"]),
         none_fail("most_rows_usable", flooded, f"of {traces.height} rows unusable where more than half are"),

@@ -71,7 +71,9 @@ class Target(Spec):
     @model_validator(mode="after")
     def _accountable(self) -> Self:
         if self.training_use != "unknown" and not (self.decided_by and self.decided_on):
-            raise ValueError(f"training_use: {self.training_use} needs decided_by and decided_on: who read the terms, and when")
+            raise ValueError(
+                f"training_use: {self.training_use} needs decided_by and decided_on: who read the terms, and when"
+            )
         if ("{port}" in self.base_url) != (self.serve is not None):
             raise ValueError("base_url: {port} and serve belong together; give both or neither")
         return self

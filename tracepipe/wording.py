@@ -33,7 +33,10 @@ INVERTER: dict[Exposure, Wording] = {
     ),
 }
 
-_INVERTER_FIELDS: dict[Exposure, set[str]] = {"summary": {"prompt", "summary", "answer"}, "answer": {"prompt", "answer"}}
+_INVERTER_FIELDS: dict[Exposure, set[str]] = {
+    "summary": {"prompt", "summary", "answer"},
+    "answer": {"prompt", "answer"},
+}
 
 
 def inverter_wording(wording: dict[Exposure, Wording], exposure: Exposure) -> Wording:

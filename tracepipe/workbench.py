@@ -80,7 +80,9 @@ class Workbench:
         keyed = job.requests.select("id", request_key=_request_keys(job))
         joined = keyed.join(answers, on="id", how="inner", validate="1:1", maintain_order="left")
         if joined.height != job.requests.height:
-            raise RuntimeError(f"{job.label}: {spec.output} does not hold the ids that were asked; remove it and run again")
+            raise RuntimeError(
+                f"{job.label}: {spec.output} does not hold the ids that were asked; remove it and run again"
+            )
         return joined
 
     def train(self, jobs: Sequence[TrainingJob]) -> list[Manifest]:

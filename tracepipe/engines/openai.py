@@ -39,10 +39,10 @@ def client(target: Target, base_url: str) -> openai.AsyncOpenAI:
     """
     key = os.environ.get(target.api_key_env, "") if target.api_key_env else "none"
     if not key:
-        raise SpecError(f"target '{target.name}': api_key_env: the environment variable {target.api_key_env} is not set")
-    return openai.AsyncOpenAI(
-        api_key=key, base_url=base_url, max_retries=0, timeout=target.limits.timeout_seconds
-    )
+        raise SpecError(
+            f"target '{target.name}': api_key_env: the environment variable {target.api_key_env} is not set"
+        )
+    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=target.limits.timeout_seconds)
 
 
 def request_body(target: Target, prompt: str) -> dict[str, Any]:

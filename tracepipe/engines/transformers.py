@@ -80,8 +80,7 @@ def generate_batch(model: Any, tokenizer: Any, encoded: list[list[int]], samplin
         **_draw(sampling),
     )
     return [
-        _read(tokenizer, tokens, row, ends)
-        for tokens, row in zip(encoded, written[:, width:].tolist(), strict=True)
+        _read(tokenizer, tokens, row, ends) for tokens, row in zip(encoded, written[:, width:].tolist(), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Answers in `\\boxed{}`: the last complete box after the think block, compared without white space."""
+r"""Answers in `\boxed{}`: the last complete box after the think block, compared without white space."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Grade:
 
 
 def last_boxed(response: str) -> str | None:
-    """Return the content of the last complete `\\boxed{...}` after the think block, nested braces included."""
+    r"""Return the content of the last complete `\boxed{...}` after the think block, nested braces included."""
     answer = take_apart(response).answer
     start = answer.rfind(_BOX)
     while start >= 0:

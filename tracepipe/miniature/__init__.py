@@ -1,0 +1,1 @@
+"""The laptop-size world: the whole experiment with real parts in minutes."""

@@ -64,7 +64,9 @@ def build(folder: Path, seed: int = 0, size: BuildSize | None = None) -> dict[st
     base = _new_model(seed, tokenizer)
     _train(base, tokenizer, base_corpus(seed), size.base_steps, 3e-3, "build base")
     _save(base, tokenizer, folder / "base")
-    pool = draw_pool(-1 - seed, {"problems": size.target_problems, "four": size.target_problems // 4}, frozenset({"four"}))
+    pool = draw_pool(
+        -1 - seed, {"problems": size.target_problems, "four": size.target_problems // 4}, frozenset({"four"})
+    )
     lessons: dict[str, tuple[Iterator[Example], int]] = {
         "target": (solved_corpus(pool["problems"] + pool["four"], seed), size.target_steps),
         "surrogate": (

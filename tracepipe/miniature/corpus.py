@@ -50,7 +50,7 @@ def _easy_trace(rng: random.Random) -> Example:
 
 
 def _guessing(rng: random.Random) -> HardFacts:
-    return lambda value, operation: rng.randrange(MODULUS)
+    return lambda _value, _operation: rng.randrange(MODULUS)
 
 
 def _noted_trace(rng: random.Random) -> Example:

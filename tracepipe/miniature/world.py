@@ -1,7 +1,7 @@
-"""The miniature world: arithmetic modulo 11 with operations a base model knows and operations it does not.
+r"""The miniature world: arithmetic modulo 11 with operations a base model knows and operations it does not.
 
 A problem names a start value and labelled operations, `start 1 A -2 B +1 C *4`. Its trace works
-through them one by one, `A -2 10 B +1 0 C *4 0`; its answer boxes the last value, `C \\boxed{ 0 }`;
+through them one by one, `A -2 10 B +1 0 C *4 0`; its answer boxes the last value, `C \boxed{ 0 }`;
 its summary keeps only the hard operations with their results, `C *4 0`. Text is tokenised on spaces.
 """
 

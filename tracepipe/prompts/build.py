@@ -60,7 +60,9 @@ def build_items(study: Study) -> pl.DataFrame:
     """
     rows: list[dict[str, str]] = []
     for benchmark in study.benchmarks:
-        found = _miniature_items(study, benchmark) if isinstance(benchmark, MiniatureBenchmark) else _file_items(benchmark)
+        found = (
+            _miniature_items(study, benchmark) if isinstance(benchmark, MiniatureBenchmark) else _file_items(benchmark)
+        )
         for prompt, gold in found:
             key = prompt_id(prompt)
             item = {"item_id": f"{benchmark.name}/{key}", "benchmark": benchmark.name, "prompt_id": key}

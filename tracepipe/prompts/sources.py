@@ -76,9 +76,7 @@ def read_openthoughts(path: str) -> Reading:
     rows = _rows(Path(path), reading.bad) if path.startswith("/") else _hub_rows(path)
     for line, row in rows:
         try:
-            reading.prompts.append(
-                RawPrompt(_user_text(row), str(row.get("source") or path), _optional(row, "domain"))
-            )
+            reading.prompts.append(RawPrompt(_user_text(row), str(row.get("source") or path), _optional(row, "domain")))
         except _Unusable as why:
             reading.bad.append(BadRow(line, str(why)))
     return reading

@@ -10,7 +10,7 @@ from tracepipe.gates import Gate, disjoint, none_fail
 from tracepipe.identity import normalise, prompt_id
 from tracepipe.prompts.sources import BadRow, RawPrompt
 from tracepipe.records import PROMPTS, from_rows
-from tracepipe.study import Splits, SpecError
+from tracepipe.study import SpecError, Splits
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,14 @@ def deal(
             f"({len(prompts)} read, {len(prompts) - len(by_id)} duplicates, {len(bad)} bad); ask for fewer"
         )
     names = ["surrogate"] * sizes.surrogate + ["target"] * sizes.target
-    rows = [
-        {"prompt_id": key, "prompt": normalise(kept[key].text), "split": split}
-        | {"source": kept[key].source, "domain": kept[key].domain}
+    rows: list[dict[str, str | None]] = [
+        {
+            "prompt_id": key,
+            "prompt": normalise(kept[key].text),
+            "split": split,
+            "source": kept[key].source,
+            "domain": kept[key].domain,
+        }
         for key, split in zip(order, names, strict=False)
     ]
     return Dealt(

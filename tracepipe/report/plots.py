@@ -25,8 +25,18 @@ def accuracy_plot(comparison: pl.DataFrame) -> bytes:
         places = [conditions.index(condition) + index * height for condition in rows["condition"]]
         accuracy = rows["accuracy"].to_list()
         errors = [(rows["accuracy"] - rows["low"]).to_list(), (rows["high"] - rows["accuracy"]).to_list()]
-        style = {"color": COLOURS[index % len(COLOURS)], "hatch": _HATCHES[index % len(_HATCHES)]}
-        axes.barh(places, accuracy, height, xerr=errors, label=benchmark, capsize=2, edgecolor="white", **style)
+        colour, hatch = COLOURS[index % len(COLOURS)], _HATCHES[index % len(_HATCHES)]
+        axes.barh(
+            places,
+            accuracy,
+            height,
+            xerr=errors,
+            label=benchmark,
+            capsize=2,
+            edgecolor="white",
+            color=colour,
+            hatch=hatch,
+        )
         axes.hlines(places, rows["seed_low"].to_list(), rows["seed_high"].to_list(), color="black", linewidth=3)
     axes.set_yticks([place + 0.4 - height / 2 for place in range(len(conditions))], conditions)
     axes.invert_yaxis()

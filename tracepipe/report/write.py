@@ -74,9 +74,7 @@ def write_report(
     for path, text in written.values():
         write_atomically(path, text.encode())
     return from_rows(
-        [
-            {"path": str(path), "format": kind, "bytes": path.stat().st_size} for kind, (path, _) in written.items()
-        ],
+        [{"path": str(path), "format": kind, "bytes": path.stat().st_size} for kind, (path, _) in written.items()],
         FILES,
     )
 

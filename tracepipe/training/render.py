@@ -40,7 +40,9 @@ def render(tokenizer: Any, prompt: str, completion: str) -> Rendered:
     return Rendered(tokens, [IGNORED] * start + tokens[start:])
 
 
-def faults(tokenizer: Any, row: Rendered, prompt: str, completion: str, trace: str | None, max_length: int) -> Iterable[str]:
+def faults(
+    tokenizer: Any, row: Rendered, prompt: str, completion: str, trace: str | None, max_length: int
+) -> Iterable[str]:
     """Yield the names of the render gates that a row fails."""
     learnt = [label for label in row.labels if label != IGNORED]
     if not learnt or learnt[-1] != tokenizer.eos_token_id:

@@ -88,7 +88,9 @@ def _assert_labels_kept(trainer: Any, rows: Sequence[Rendered]) -> None:
     for index, labels in zip(sample, batch["labels"].tolist(), strict=True):
         expected = rows[index].labels
         if labels[: len(expected)] != expected or any(label != -100 for label in labels[len(expected) :]):
-            raise RuntimeError(f"the trainer changed the labels of row {index}; training would not learn what was gated")
+            raise RuntimeError(
+                f"the trainer changed the labels of row {index}; training would not learn what was gated"
+            )
 
 
 def _progress_callback(label: str, steps: int) -> Any:
