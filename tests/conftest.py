@@ -1,0 +1,70 @@
+"""A study small enough for a test, a home of its own, and one whole run that many tests look at."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from tracepipe.home import CHECKOUT, Home  # noqa: E402
+from tracepipe.study import Study, load_study  # noqa: E402
+
+MODELS = CHECKOUT / "tracepipe" / "miniature" / "models"
+TARGETS = CHECKOUT / "targets"
+
+
+def tiny_study_content() -> dict:
+    """The miniature study at a size that runs in half a minute."""
+    content = yaml.safe_load((CHECKOUT / "studies" / "miniature.yaml").read_text())
+    content["name"] = "tiny"
+    content["prompts"]["splits"] = {"surrogate": 64, "target": 64}
+    for role in ("inverter", "student"):
+        content[role]["recipe"]["max_steps"] = 30
+    content["student"]["seeds"] = [0, 1]
+    for benchmark in content["benchmarks"]:
+        benchmark["items"] = 24
+    content["compute"] = {"processes": 0}
+    for role in ("surrogate", "inverter", "student"):
+        content[role]["model"] = str((CHECKOUT / "studies" / content[role]["model"]).resolve())
+    return content
+
+
+def write_study(folder: Path, content: dict) -> Path:
+    """Write a study file and return its path."""
+    path = folder / f"{content['name']}.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture
+def study_content() -> dict:
+    return tiny_study_content()
+
+
+@pytest.fixture
+def study(tmp_path: Path, study_content: dict) -> Study:
+    return load_study(write_study(tmp_path, study_content))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return load_study(write_study(tmp_path_factory.mktemp("study"), tiny_study_content()))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_study: Study) -> Iterator[Home]:
+    """A home in which the tiny study has run once, from prompts to report."""
+    from tracepipe.definitions import run_study
+
+    home = Home(tmp_path_factory.mktemp("finished"))
+    outcome = run_study(tiny_study, home, TARGETS, "miniature", None)
+    assert outcome.failures == ()
+    yield home
