@@ -25,9 +25,10 @@ from tracepipe.journal import Journal, Sink
 from tracepipe.lineage import ancestors
 from tracepipe.records import Table, conform, empty
 from tracepipe.serving import ServingError
+from tracepipe.spec import SpecError
 from tracepipe.store import UNPARTITIONED, Event, Store, recipe_key
 from tracepipe.students import TermsForbid
-from tracepipe.study import SpecError, Study
+from tracepipe.study import Study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 
@@ -222,7 +223,7 @@ class Graph:
         ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster knows only the bare class
             partition = context.partition_key if asset.partitioned else UNPARTITIONED
             target = registry.find(partition) if asset.partitioned else None
-            step, store = self._step(asset, home.home, compute, partition, target, context.run_id)
+            step, store = self._step(asset, home.home, compute, partition, target, context.run.run_id)
             return self._result(asset, *self._make_or_reuse(step, store, partition))
 
         return materialise

@@ -19,6 +19,7 @@ def add_prompts(graph: Graph) -> None:
         TableAsset(
             name="benchmark_items",
             stage="prompts",
+            partitioned=False,
             description="The problems students are measured on, with their gold answers.",
             table=BENCHMARK_ITEMS,
             version=prompts.VERSION,
@@ -31,6 +32,7 @@ def add_prompts(graph: Graph) -> None:
         TableAsset(
             name="prompts",
             stage="prompts",
+            partitioned=False,
             description="Two disjoint sets of prompts, one for the surrogate and one for the target (paper section 3).",
             table=PROMPTS,
             version=prompts.VERSION,

@@ -18,6 +18,7 @@ def add_surrogate(graph: Graph) -> None:
         TableAsset(
             name="surrogate_traces",
             stage="surrogate",
+            partitioned=False,
             description="The surrogate answers its prompts with visible traces: (x', t', y'), paper section 3.",
             table=SURROGATE_TRACES,
             version=surrogate.VERSION,
@@ -37,6 +38,7 @@ def add_surrogate(graph: Graph) -> None:
         TableAsset(
             name="surrogate_summaries",
             stage="surrogate",
+            partitioned=False,
             description="The compressor, prompted and never trained, writes target-style summaries b' of the traces.",
             table=SURROGATE_SUMMARIES,
             version=compression.VERSION,
@@ -57,6 +59,7 @@ def add_surrogate(graph: Graph) -> None:
         TableAsset(
             name="inverter_examples",
             stage="inverter",
+            partitioned=False,
             description="Training rows of the inverters, (x', y'[, b']) -> t', the same prompts for every exposure.",
             table=EXAMPLES,
             version=inversion.VERSION,
@@ -108,6 +111,7 @@ def _add_inverter(graph: Graph, exposure: Exposure) -> None:
         TableAsset(
             name=f"inverter/{exposure}",
             stage="inverter",
+            partitioned=False,
             description=f"Fine-tuned to write a trace from {given}; loss on the trace only (paper section 3).",
             table=CHECKPOINTS,
             version=sft.VERSION,

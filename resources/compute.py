@@ -17,7 +17,9 @@ class ComputeResource(dg.ConfigurableResource[None]):
     def compute(self) -> Compute:
         """The compute of the current run."""
         if self._compute is None:
-            self._compute = PoolCompute(self.processes, self.threads) if self.processes else InProcessCompute()
+            self._compute = (
+                PoolCompute(self.processes, self.threads) if self.processes else InProcessCompute(self.threads)
+            )
         return self._compute
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002

@@ -1,7 +1,6 @@
 """A study small enough for a test, a home of its own, and one whole run that many tests look at."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,8 @@ import yaml
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-from tracepipe.home import CHECKOUT, Home  # noqa: E402
-from tracepipe.study import Study, load_study  # noqa: E402
+from tracepipe.home import CHECKOUT, Home
+from tracepipe.study import Study, load_study
 
 MODELS = CHECKOUT / "tracepipe" / "miniature" / "models"
 TARGETS = CHECKOUT / "targets"
@@ -60,11 +59,11 @@ def tiny_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_study: Study) -> Iterator[Home]:
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_study: Study) -> Home:
     """A home in which the tiny study has run once, from prompts to report."""
     from tracepipe.definitions import run_study
 
     home = Home(tmp_path_factory.mktemp("finished"))
     outcome = run_study(tiny_study, home, TARGETS, "miniature", None)
     assert outcome.failures == ()
-    yield home
+    return home

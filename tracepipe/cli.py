@@ -14,7 +14,8 @@ import typer
 from tracepipe import __version__
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.report.tables import Grid, comparison_grid, fidelity_grid
-from tracepipe.study import SpecError, Study, load_study
+from tracepipe.spec import SpecError
+from tracepipe.study import Study, load_study
 from tracepipe.target import find_target, load_target, load_targets
 from tracepipe.terminal import console, errors, print_grid, shown_progress
 

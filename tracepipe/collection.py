@@ -18,7 +18,7 @@ from tracepipe.gates import Gate, ids_preserved, no_columns, none_fail
 from tracepipe.journal import Journal, Sink
 from tracepipe.records import TARGET_OUTPUTS, TARGET_TRACES, conform, empty, from_rows
 from tracepipe.serving import reachable
-from tracepipe.study import SpecError
+from tracepipe.spec import SpecError
 from tracepipe.target import Target
 
 VERSION = "1"
@@ -34,9 +34,23 @@ class Budget:
     def __init__(self, target: Target, spent: float) -> None:
         self._target = target
         self._committed = spent
+        self._in_flight = 0
+        self._settled = asyncio.Condition()
 
-    def reserve(self, prompt: str) -> float | None:
-        """Set the worst case of one request aside; None where it no longer fits."""
+    async def reserve(self, prompt: str) -> float | None:
+        """Set the worst case of one request aside; None where it does not fit.
+
+        While requests are in flight, a reservation that does not fit waits: they may cost less than was set
+        aside for them.
+        """
+        async with self._settled:
+            while (reserved := self._try_to_reserve(prompt)) is None and self._in_flight:
+                await self._settled.wait()
+            if reserved is not None:
+                self._in_flight += 1
+            return reserved
+
+    def _try_to_reserve(self, prompt: str) -> float | None:
         # No tokenizer makes more tokens of a text than the text has bytes; 64 cover the chat template.
         price, tokens = self._target.price, len(prompt.encode()) + 64
         worst = (tokens * price.input + self._target.max_output_tokens * price.output) / 1e6
@@ -45,9 +59,12 @@ class Budget:
         self._committed += worst
         return worst
 
-    def settle(self, reserved: float, actual: float) -> None:
+    async def settle(self, reserved: float, actual: float) -> None:
         """Replace a reservation by what the request cost."""
-        self._committed += actual - reserved
+        async with self._settled:
+            self._committed += actual - reserved
+            self._in_flight -= 1
+            self._settled.notify_all()
 
 
 def collect(prompts: pl.DataFrame, target: Target, *, base_url: str, journal: Journal, trace_sink: Sink) -> None:
@@ -92,18 +109,27 @@ class _Collector:
     async def _work(self, queue: Iterator[str], advance: progress.Advance) -> None:
         """Ask one prompt after the other until something stops all workers; what is in flight is awaited."""
         for prompt in queue:
-            reserved = self._budget.reserve(prompt)
+            reserved = await self._budget.reserve(prompt)
             if reserved is None:
                 self._stop = self._over_budget()
-            if self._stop or reserved is None:
                 return
+            cost: float | None = 0.0
             try:
-                await self._ask(prompt, reserved)
+                if not self._stop:
+                    cost = await self._ask(prompt)
             except CollectionStopped as stop:
                 self._stop = str(stop)
+            await self._budget.settle(reserved, reserved if cost is None else cost)
+            if self._stop:
+                return
             advance(1)
 
-    async def _ask(self, prompt: str, reserved: float) -> None:
+    async def _ask(self, prompt: str) -> float | None:
+        """Ask one prompt and write what came to the journal.
+
+        Returns:
+            What it cost, USD; None where the connection broke, since the provider may bill such a request.
+        """
         key = key_of(self._target, prompt)
         try:
             response = await self._send_patiently(prompt)
@@ -114,7 +140,7 @@ class _Collector:
             ) from None
         except openai.APIError as error:
             self._journal.append({"request_key": key, "error": f"{type(error).__name__}: {error.message}"})
-            return
+            return None if isinstance(error, openai.APIConnectionError) else 0.0
         visible, trace = take_out_trace(self._target, response)
         if trace is not None:
             if not self._target.open:
@@ -123,12 +149,12 @@ class _Collector:
                 )
             self._trace_sink.append({"response_id": response["id"], "trace": trace})
         self._journal.append({"request_key": key, "response": visible})
-        self._budget.settle(reserved, _cost(self._target, visible))
+        return _cost(self._target, visible)
 
     async def _send_patiently(self, prompt: str) -> dict[str, Any]:
         attempts = AsyncRetrying(
             stop=stop_after_attempt(self._target.limits.attempts),
-            wait=wait_exponential_jitter(initial=0.5, max=30),
+            wait=wait_exponential_jitter(multiplier=0.5, max=30),
             retry=retry_if_exception(_passing),
             reraise=True,
         )

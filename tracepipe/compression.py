@@ -8,7 +8,8 @@ import polars as pl
 from tracepipe.gates import Gate, ids_preserved
 from tracepipe.identity import request_key
 from tracepipe.records import SURROGATE_SUMMARIES, conform
-from tracepipe.study import FunctionCompressor, ModelCompressor, SpecError, Study
+from tracepipe.spec import SpecError
+from tracepipe.study import FunctionCompressor, ModelCompressor, Study
 from tracepipe.text import take_apart
 from tracepipe.wording import COMPRESSOR, expect_fields
 from tracepipe.workbench import GenerationJob, Workbench

@@ -28,8 +28,14 @@ class Compute(Protocol):
 class InProcessCompute:
     """One step after the other, in this process."""
 
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+
     def run(self, specs: Sequence[WorkerSpec]) -> None:
         """Run all steps in order."""
+        import torch
+
+        torch.set_num_threads(self._threads)
         for spec in specs:
             run(spec)
 

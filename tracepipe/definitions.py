@@ -9,7 +9,6 @@ from pathlib import Path
 import dagster as dg
 
 from assets import build_assets
-from assets.graph import TARGETS
 from resources.compute import ComputeResource
 from resources.home import HomeResource
 from resources.launch import JOB, Outcome, instance, prepare_dagster_home, run_job
@@ -34,7 +33,7 @@ def build_definitions(study: Study, home: Home, targets: Path) -> dg.Definitions
     """Return all that Dagster needs to know of a study."""
     return dg.Definitions(
         assets=build_assets(study),
-        jobs=[dg.define_asset_job(JOB, selection="*", partitions_def=TARGETS, description=study.description)],
+        jobs=[dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description=study.description)],
         executor=dg.in_process_executor,
         resources={
             "home": HomeResource(root=str(home.root)),

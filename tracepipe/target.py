@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from tracepipe.study import Exposure, Slug, Spec, SpecError, load_spec
+from tracepipe.spec import Slug, Spec, SpecError, load_spec
+from tracepipe.study import Exposure
 
 
 class Reasoning(Spec):

@@ -2,7 +2,8 @@
 
 import string
 
-from tracepipe.study import Exposure, SpecError, Wording
+from tracepipe.spec import SpecError
+from tracepipe.study import Exposure, Wording
 
 COMPRESSOR = Wording(
     version="1",

@@ -13,8 +13,9 @@ from pydantic import Field, TypeAdapter
 from tracepipe.checkpoints import Checkpoints, Manifest, checkpoint_id
 from tracepipe.engines.transformers import generate
 from tracepipe.identity import digest, weights_id
+from tracepipe.spec import Spec
 from tracepipe.store import write_atomically, write_parquet
-from tracepipe.study import Recipe, Sampling, Spec
+from tracepipe.study import Recipe, Sampling
 
 
 class GenerateSpec(Spec):

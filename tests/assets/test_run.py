@@ -44,10 +44,9 @@ def target_folder(tmp_path: Path, **changes: object) -> Path:
 
 def materialised(home: Home, study: Study) -> dict[str, str]:
     """Asset to the run that made its version in use."""
-    events = duckdb.connect(str(home.catalogue), read_only=True).execute(
-        "SELECT asset, run_id FROM materializations WHERE current AND study = ?", [study.name]
-    )
-    return dict(events.fetchall())
+    with duckdb.connect(str(home.catalogue), read_only=True) as catalogue:
+        query = "SELECT asset, run_id FROM materializations WHERE current AND study = ?"
+        return dict(catalogue.execute(query, [study.name]).fetchall())
 
 
 def test_every_condition_is_compared_on_every_benchmark_with_what_qualifies_it(finished: Home, tiny_study: Study):
@@ -100,7 +99,9 @@ def test_a_second_run_reuses_everything(copy: Home, tiny_study: Study):
     assert materialised(copy, tiny_study) == before
 
 
-def test_a_student_hyperparameter_retrains_students_only(copy: Home, tiny_study: Study, tmp_path: Path, study_content: dict):
+def test_a_student_hyperparameter_retrains_students_only(
+    copy: Home, tiny_study: Study, tmp_path: Path, study_content: dict
+):
     before = materialised(copy, tiny_study)
     study_content["student"]["recipe"]["learning_rate"] = 0.002
     changed = load_study(write_study(tmp_path, study_content))
@@ -159,6 +160,6 @@ def test_the_catalogue_shows_materialisations_inputs_and_rows(finished: Home):
 def test_the_report_opens_without_a_network_and_carries_its_caution(finished: Home):
     html = (finished.reports("tiny", "miniature") / "report.html").read_text()
     assert "no evidence for the" in html
-    assert "src=\"http" not in html
-    assert "href=\"http" not in html
+    assert 'src="http' not in html
+    assert 'href="http' not in html
     assert "inverted_summary" in html

@@ -11,7 +11,7 @@ from typing import Any
 import openai
 
 from tracepipe.identity import request_key
-from tracepipe.study import SpecError
+from tracepipe.spec import SpecError
 from tracepipe.target import Target
 
 

@@ -37,19 +37,19 @@ from tracepipe.text import take_apart
 from tracepipe.training.render import render
 
 _BATCH = 16
-_PROBES = 300
 _PROBE_SAMPLING = Sampling(temperature=0.6, top_p=1.0, repetition_penalty=1.0, max_new_tokens=80, batch_size=256)
 
 
 @dataclass(frozen=True)
 class BuildSize:
-    """Optimiser steps of each model (16 examples a step) and problems the two reasoning models see."""
+    """Optimiser steps of each model (16 examples a step), problems the two reasoning models see, probes of each."""
 
     base_steps: int = 4000
     target_steps: int = 1500
     surrogate_steps: int = 800
     target_problems: int = 8000
     surrogate_problems: int = 3000
+    probes: int = 300
 
 
 def build(folder: Path, seed: int = 0, size: BuildSize | None = None) -> dict[str, dict[str, float]]:
@@ -78,7 +78,7 @@ def build(folder: Path, seed: int = 0, size: BuildSize | None = None) -> dict[st
         model = AutoModelForCausalLM.from_pretrained(folder / "base")
         _train(model, tokenizer, corpus, steps, 3e-3, f"build {name}")
         _save(model, tokenizer, folder / name)
-    measured = {name: measure(folder / name, seed) for name in ("base", *lessons)}
+    measured = {name: measure(folder / name, seed, size.probes) for name in ("base", *lessons)}
     for name, figures in measured.items():
         (folder / name / "README.md").write_text(_card(name, seed, size, figures), encoding="utf-8")
     return measured
@@ -151,18 +151,18 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def measure(folder: Path, seed: int = 0) -> dict[str, float]:
+def measure(folder: Path, seed: int = 0, probes: int = 300) -> dict[str, float]:
     """Measure the skills that decide whether the miniature works; see `build` for the shares."""
     rng = random.Random(f"miniature-probe-{seed}")
-    easy = [draw_easy_problem(rng, rng.randint(3, 9)) for _ in range(_PROBES)]
-    usual = [draw_problem(rng, 1 + index % 3) for index in range(_PROBES)]
-    harder = [draw_problem(rng, HARDER_COUNT, HARDER_EASY) for _ in range(_PROBES)]
+    easy = [draw_easy_problem(rng, rng.randint(3, 9)) for _ in range(probes)]
+    usual = [draw_problem(rng, 1 + index % 3) for index in range(probes)]
+    harder = [draw_problem(rng, HARDER_COUNT, HARDER_EASY) for _ in range(probes)]
     noted = [solve(problem, lambda *_: rng.randrange(MODULUS)) for problem in usual]
     notes = [f"notes {solution.summary} problem {problem.text}" for solution, problem in zip(noted, usual, strict=True)]
     traces = [take_apart(text).trace for text in _ask(folder, notes)]
     return {
         "easy_steps": _solved(folder, easy),
-        "reads_notes": sum(a == b.trace for a, b in zip(traces, noted, strict=True)) / _PROBES,
+        "reads_notes": sum(a == b.trace for a, b in zip(traces, noted, strict=True)) / probes,
         "in_distribution": _solved(folder, usual),
         "harder": _solved(folder, harder),
     }
@@ -203,7 +203,7 @@ It is a part of a pipeline's end-to-end test and good for nothing else. Random w
 generated text by `tracepipe miniature build --seed {seed}`; no outside data. Build sizes:
 `{json.dumps(asdict(size))}`.
 
-| share of {_PROBES} probes | value |
+| share of {size.probes} probes | value |
 | --- | --- |
 {measured}
 """

@@ -10,15 +10,8 @@ from tracepipe.miniature.world import Problem, draw_pool, true_answer
 from tracepipe.prompts.sources import RawPrompt, read_file, read_openthoughts
 from tracepipe.prompts.splits import Dealt, deal
 from tracepipe.records import BENCHMARK_ITEMS, from_rows
-from tracepipe.study import (
-    FileBenchmark,
-    FilePrompts,
-    MiniatureBenchmark,
-    MiniaturePrompts,
-    OpenThoughtsPrompts,
-    SpecError,
-    Study,
-)
+from tracepipe.spec import SpecError
+from tracepipe.study import FileBenchmark, FilePrompts, MiniatureBenchmark, MiniaturePrompts, OpenThoughtsPrompts, Study
 
 VERSION = "1"
 _MINIATURE_PROMPTS = "prompts"

@@ -1,6 +1,7 @@
 """Full supervised fine-tuning with TRL, completion-only loss, on rows rendered by TracePipe."""
 
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,27 +33,28 @@ def fine_tune(
     rows = [render(tokenizer, prompt, completion) for prompt, completion in examples]
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if recipe.bf16 else torch.float32)
     steps = recipe.max_steps or math.ceil(recipe.epochs * len(rows) / recipe.batch_size)
-    trainer = SFTTrainer(
-        model=model,
-        args=_arguments(recipe, seed, steps, output.with_name(output.name + ".trainer")),
-        train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
-        processing_class=tokenizer,
-        callbacks=[_progress_callback(label, steps)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    _assert_labels_kept(trainer, rows)
-    trainer.train()
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = SFTTrainer(
+            model=model,
+            args=_arguments(recipe, seed, steps, scratch),
+            train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
+            processing_class=tokenizer,
+            callbacks=[_progress_callback(label, steps)],
+        )
+        trainer.remove_callback(PrinterCallback)
+        _assert_labels_kept(trainer, rows)
+        trainer.train()
     trainer.model.save_pretrained(output)
     tokenizer.save_pretrained(output)
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def _arguments(recipe: Recipe, seed: int, steps: int, folder: Path) -> Any:
+def _arguments(recipe: Recipe, seed: int, steps: int, folder: str) -> Any:
     import torch
     from trl import SFTConfig
 
     return SFTConfig(
-        output_dir=str(folder),
+        output_dir=folder,
         seed=seed,
         data_seed=seed,
         max_steps=steps,

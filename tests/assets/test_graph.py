@@ -1,0 +1,117 @@
+"""The shape of the graph, and what an asset may read."""
+
+import dagster as dg
+import pytest
+
+from assets import build_assets
+from assets.graph import Graph, Made, Step, TableAsset
+from tracepipe.definitions import build_definitions
+from tracepipe.home import Home
+from tracepipe.records import PROMPTS, empty
+from tracepipe.study import Study
+
+ATTACK_SIDE = {"prompts", "surrogate", "inverter", "target"}
+
+
+@pytest.fixture
+def specs(study: Study) -> dict[str, dg.AssetSpec]:
+    found = [spec for asset in build_assets(study) for spec in asset.specs]
+    return {spec.key.to_user_string(): spec for spec in found}
+
+
+def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec], study: Study):
+    per_exposure = {
+        f"{name}/{one}" for name in ("inverter", "inverted_traces", "trace_fidelity") for one in study.exposures
+    }
+    stages = ("student", "benchmark_answers", "benchmark_scores")
+    per_condition = {f"{name}/{one}" for name in stages for one in study.conditions}
+    single = {"prompts", "benchmark_items", "surrogate_traces", "surrogate_summaries", "inverter_examples"}
+    partitioned = {"target_outputs", "target_traces", "student_examples", "oracle_examples", "comparison", "report"}
+    assert set(specs) == single | partitioned | per_exposure | per_condition
+
+
+def test_what_belongs_to_the_study_is_not_partitioned_and_the_rest_is_by_target(specs: dict[str, dg.AssetSpec]):
+    unpartitioned = {name for name, spec in specs.items() if spec.partitions_def is None}
+    assert unpartitioned == {
+        "prompts",
+        "benchmark_items",
+        "surrogate_traces",
+        "surrogate_summaries",
+        "inverter_examples",
+        "inverter/summary",
+        "inverter/answer",
+    }
+    others = {spec.partitions_def.name for name, spec in specs.items() if name not in unpartitioned}
+    assert others == {"target"}
+
+
+def test_every_asset_says_what_it_is_who_owns_it_and_what_code_makes_it(specs: dict[str, dg.AssetSpec]):
+    for name, spec in specs.items():
+        assert spec.description, name
+        assert spec.owners, name
+        assert spec.kinds, name
+        assert spec.code_version, name
+        assert spec.metadata["dagster/column_schema"].columns, name
+
+
+def test_hidden_traces_are_upstream_of_fidelity_and_the_oracle_only(specs: dict[str, dg.AssetSpec]):
+    children: dict[str, set[str]] = {name: set() for name in specs}
+    for name, spec in specs.items():
+        for dep in spec.deps:
+            children[dep.asset_key.to_user_string()].add(name)
+
+    def below(name: str) -> set[str]:
+        return {name}.union(*(below(child) for child in children[name]))
+
+    allowed = {
+        "target_traces",
+        "oracle_examples",
+        "comparison",
+        "report",
+        "trace_fidelity/summary",
+        "trace_fidelity/answer",
+    }
+    oracle = {f"{stage}/oracle" for stage in ("student", "benchmark_answers", "benchmark_scores")}
+    assert below("target_traces") == allowed | oracle
+
+
+def table(name: str, **options: object) -> TableAsset:
+    make = options.pop("make", lambda _: Made(empty(PROMPTS)))
+    return TableAsset(name=name, stage="prompts", description="d", table=PROMPTS, make=make, version="1", **options)
+
+
+def test_an_attack_side_asset_cannot_be_built_on_hidden_traces(study: Study):
+    graph = Graph(study)
+    graph.add(table("hidden", withheld=True))
+    with pytest.raises(ValueError, match="on the attack side and may not read 'hidden'"):
+        graph.add(table("inverter_examples", reads=("hidden",)))
+
+
+def test_a_step_reads_what_it_declared_and_nothing_else(study: Study, home: Home):
+    caught: dict[str, Exception] = {}
+
+    def make(step: Step) -> Made:
+        for name, look in {"undeclared": lambda: step.read("hidden"), "log": lambda: step.trace_log}.items():
+            try:
+                look()
+            except (KeyError, PermissionError) as error:
+                caught[name] = error
+        return Made(empty(PROMPTS))
+
+    graph = Graph(study)
+    graph.add(table("hidden", withheld=True, partitioned=False))
+    graph.add(table("curious", make=make, partitioned=False))
+    resources = build_definitions(study, home, home.root).resources
+    assert dg.materialize(graph.assets, resources=resources).success
+    assert {name: type(error) for name, error in caught.items()} == {"undeclared": KeyError, "log": PermissionError}
+
+
+def test_the_configuration_is_part_of_the_code_version(study: Study):
+    def versions(of: Study) -> dict[str, str | None]:
+        return {spec.key.to_user_string(): spec.code_version for asset in build_assets(of) for spec in asset.specs}
+
+    recipe = study.student.recipe.model_copy(update={"learning_rate": 0.1})
+    changed = study.model_copy(update={"student": study.student.model_copy(update={"recipe": recipe})})
+    before, after = versions(study), versions(changed)
+    differing = {name for name in before if before[name] != after[name]}
+    assert differing == {f"student/{one}" for one in study.trained_conditions} | {"report"}
