@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from tracepipe.home import CHECKOUT, Home
+from tracepipe.spec import SpecError
 
 JOB = "target"
 _PID_TAG = "tracepipe/pid"
@@ -65,12 +66,15 @@ def run_job(
 
     Returns:
         The outcome; failures of steps are in it and are not raised.
+
+    Raises:
+        SpecError: If the selection names nothing, or assets of a target and no target is given.
     """
+    chosen = None if selection is None else _selected(definitions, selection, target)
     end_abandoned_runs(opened)
     if target:
         opened.add_dynamic_partitions(JOB, [target])
     job = definitions.resolve_job_def(JOB)
-    chosen = None if selection is None else _selected(definitions, selection)
     result = job.execute_in_process(
         instance=opened,
         partition_key=target,
@@ -83,9 +87,19 @@ def run_job(
     return Outcome(result.run_id, failures)
 
 
-def _selected(definitions: dg.Definitions, selection: str) -> list[dg.AssetKey]:
+def _selected(definitions: dg.Definitions, selection: str, target: str | None) -> list[dg.AssetKey]:
     graph = definitions.resolve_asset_graph()
-    return sorted(dg.AssetSelection.from_string(selection).resolve(graph))
+    known = ", ".join(sorted(key.to_user_string() for key in graph.get_all_asset_keys()))
+    try:
+        chosen = sorted(dg.AssetSelection.from_string(selection).resolve(graph))
+    except dg.DagsterError as error:
+        raise SpecError(f"--select: {error}; the assets are: {known}") from None
+    if not chosen:
+        raise SpecError(f"--select: '{selection}' selects nothing; the assets are: {known}")
+    of_a_target = [key.to_user_string() for key in chosen if graph.get(key).is_partitioned]
+    if of_a_target and target is None:
+        raise SpecError(f"--select: {', '.join(of_a_target)} belong to a target; give --target NAME")
+    return chosen
 
 
 def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> Failure:

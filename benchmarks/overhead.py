@@ -1,0 +1,180 @@
+"""What Dagster costs: the graph against the same tracepipe functions called by a plain script, in one run.
+
+    python benchmarks/overhead.py [--study miniature] [--rounds 1]
+
+Both start from an empty home and share nothing. Each writes every table to Parquet with its event; the
+plain script has no instance, no run, no checks stored. Prints the ratio graph / script (target: at most 1.10).
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from tracepipe import collection, compression, evaluation, fidelity, inversion, statistics, students, surrogate
+from tracepipe.checkpoints import checkpoint_rows, training_gates
+from tracepipe.compute import PoolCompute
+from tracepipe.definitions import find_study, run_study, targets_folder
+from tracepipe.fidelity import mean_fidelity
+from tracepipe.home import Home
+from tracepipe.identity import weights_id
+from tracepipe.journal import Sink
+from tracepipe.prompts.build import build_items, build_prompts
+from tracepipe.prompts.splits import split_gates
+from tracepipe.report.write import write_report
+from tracepipe.serving import reachable
+from tracepipe.study import Exposure, Study, load_study
+from tracepipe.target import Target, find_target
+from tracepipe.workbench import Workbench
+
+
+class Script:
+    """The experiment without Dagster."""
+
+    def __init__(self, study: Study, target: Target, folder: Path, home: Home, compute: PoolCompute) -> None:
+        self.study, self.target, self.folder, self.home = study, target, folder, home
+        self.store = home.store(study.name)
+        self.bench: Workbench = home.bench(self.store, compute)
+
+    def run(self) -> pl.DataFrame:
+        """Run every stage in order and return the comparison."""
+        study, bench = self.study, self.bench
+        items = self.keep("benchmark_items", build_items(study))
+        prompts = self.keep("prompts", build_prompts(study, items).table)
+        split_gates(prompts, items)
+        traces = self.keep("surrogate_traces", surrogate.surrogate_traces(study, prompts, bench))
+        summaries = compression.surrogate_summaries(study, prompts, traces, bench)
+        self.keep("surrogate_summaries", summaries)
+        examples = self.keep("inverter_examples", inversion.inverter_examples(study, prompts, traces, summaries))
+        bench.render_gates(study.inverter.model, examples, study.inverter.recipe.max_length)
+        outputs, hidden = self.collect(prompts)
+        inverted, means = self.invert(prompts, outputs, hidden, examples)
+        rows = self.student_examples(prompts, traces, outputs, hidden, inverted)
+        scores, counts = self.evaluate(rows, items)
+        comparison = self.keep("comparison", statistics.compare(scores, study.conditions, counts))
+        write_report(study, self.target, comparison, means, [], self.home.reports(study.name, self.target.name))
+        return comparison
+
+    def keep(self, asset: str, frame: pl.DataFrame) -> pl.DataFrame:
+        """Store a table as the graph does."""
+        about = {"code_version": "script", "inputs": {}, "seconds": 0.0, "run_id": "script"}
+        self.store.write(frame, asset=asset, partition="script", key="script", **about)  # type: ignore[arg-type]
+        return frame
+
+    def collect(self, prompts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Ask the target, and read the hidden traces."""
+        asked, name = prompts.filter(split="target"), self.target.name
+        journal, trace_log = self.home.journal(name), self.home.trace_log(name)
+        with reachable(self.target, self.folder, trace_log.path) as base_url:
+            collection.collect(asked, self.target, base_url=base_url, journal=journal, trace_sink=Sink(trace_log))
+        outputs = self.keep("target_outputs", collection.read_outputs(asked, self.target, journal))
+        return outputs, self.keep("target_traces", collection.read_traces(outputs, trace_log))
+
+    def invert(
+        self, prompts: pl.DataFrame, outputs: pl.DataFrame, hidden: pl.DataFrame, examples: pl.DataFrame
+    ) -> tuple[dict[Exposure, pl.DataFrame], pl.DataFrame]:
+        """Train both inverters, write traces, and compare them with the real ones."""
+        study, bench, inverted, means = self.study, self.bench, {}, []
+        for exposure in study.exposures:
+            manifest = inversion.train_inverter(study, exposure, examples, bench)
+            training_gates([manifest])
+            self.keep(f"inverter/{exposure}", checkpoint_rows([(study.seed, manifest)]))
+            shown = inversion.shown_rows(exposure, prompts, outputs)
+            folder, checkpoint = str(bench.checkpoints.path(manifest.checkpoint_id)), manifest.checkpoint_id
+            inverted[exposure] = inversion.invert(study, exposure, folder, checkpoint, shown, bench)
+            self.keep(f"inverted_traces/{exposure}", inverted[exposure])
+            base = study.inverter.model
+            zero_shot = inversion.invert(study, exposure, base, weights_id(base), shown, bench)
+            tokenizer = study.student.model
+            scores = fidelity.fidelity(inverted[exposure], hidden, "trained", tokenizer).vstack(
+                fidelity.fidelity(zero_shot, hidden, "zero_shot", tokenizer)
+            )
+            self.keep(f"trace_fidelity/{exposure}", scores)
+            means.append(mean_fidelity(scores).with_columns(exposure=pl.lit(exposure)))
+        return inverted, pl.concat(means)
+
+    def student_examples(
+        self,
+        prompts: pl.DataFrame,
+        traces: pl.DataFrame,
+        outputs: pl.DataFrame,
+        hidden: pl.DataFrame,
+        inverted: Mapping[Exposure, pl.DataFrame],
+    ) -> pl.DataFrame:
+        """Build the rows of every condition."""
+        study, student = self.study, self.study.student
+        shared = students.student_examples(study, self.target, prompts, traces, outputs, inverted)
+        oracle = students.oracle_examples(study, prompts, shared, outputs, hidden)
+        for name, frame in (("student_examples", shared), ("oracle_examples", oracle)):
+            self.keep(name, frame)
+            self.bench.render_gates(student.model, frame, student.recipe.max_length)
+        return pl.concat([shared, oracle])
+
+    def evaluate(self, rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+        """Train and benchmark the students of every condition."""
+        study, bench, tables, counts = self.study, self.bench, [], {}
+        for condition in study.conditions:
+            if condition == "base":
+                checkpoints = students.untrained(study)
+            else:
+                made = students.train_students(study, condition, rows, bench)
+                training_gates([manifest for _, manifest in made])
+                checkpoints = checkpoint_rows(made)
+            self.keep(f"student/{condition}", checkpoints)
+            answers = evaluation.benchmark_answers(study, condition, checkpoints, items, bench)
+            self.keep(f"benchmark_answers/{condition}", answers)
+            tables.append(self.keep(f"benchmark_scores/{condition}", evaluation.benchmark_scores(answers, items)))
+            counts[condition] = checkpoints["examples"][0]
+        return pl.concat(tables), counts
+
+
+def script_seconds(study: Study, target: Target, folder: Path, home: Home) -> tuple[float, pl.DataFrame]:
+    """Run the plain script; returns wall seconds and the comparison."""
+    started = time.perf_counter()
+    compute = PoolCompute(study.compute.processes, study.compute.threads)
+    try:
+        comparison = Script(study, target, folder, home, compute).run()
+    finally:
+        compute.close()
+    return time.perf_counter() - started, comparison
+
+
+def graph_seconds(study: Study, target: Target, home: Home) -> tuple[float, pl.DataFrame]:
+    """Run the graph; returns wall seconds and the comparison."""
+    started = time.perf_counter()
+    outcome = run_study(study, home, targets_folder(), target.name, None)
+    if outcome.failures:
+        raise SystemExit(f"the graph failed: {outcome.failures}")
+    return time.perf_counter() - started, home.store(study.name).read("comparison", target.name)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="the graph's wall time against a plain script")
+    parser.add_argument("--study", default="miniature")
+    parser.add_argument("--target", default="miniature")
+    parser.add_argument("--rounds", type=int, default=1)
+    options = parser.parse_args()
+    study = load_study(find_study(options.study))
+    target, path = find_target(targets_folder(), options.target)
+    script, graph, same = [], [], True
+    for index in range(options.rounds):
+        with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
+            seconds, expected = script_seconds(study, target, path.parent, Home(Path(one)))
+            script.append(seconds)
+            seconds, found = graph_seconds(study, target, Home(Path(other)))
+            graph.append(seconds)
+            same = same and found.equals(expected)
+        print(f"round {index + 1}: plain script {script[-1]:.1f} s, graph {graph[-1]:.1f} s, same table: {same}")
+    ratio = min(graph) / min(script)
+    print(f"graph / plain script = {ratio:.3f} (target: at most 1.10)")
+    figures = {"benchmark": "overhead", "script_seconds": script, "graph_seconds": graph, "ratio": ratio}
+    print(json.dumps(figures | {"same_table": same}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m tracepipe` is the command `tracepipe`."""
+
+from tracepipe.cli import main
+
+main()
