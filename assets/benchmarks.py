@@ -2,8 +2,9 @@
 
 import polars as pl
 
-from assets.graph import Graph, Made, Step, TableAsset
+from assets.graph import Graph
 from assets.metadata import counts
+from assets.step import Made, Step, TableAsset
 from assets.students import inapplicable_condition
 from tracepipe import evaluation
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES

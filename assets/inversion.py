@@ -1,8 +1,9 @@
 """Inverted traces, and how close they come to an open target's real ones."""
 
-from assets.graph import Graph, Made, Step, TableAsset
+from assets.graph import Graph
 from assets.metadata import counts, grid_metadata
 from assets.pictures import length_picture
+from assets.step import Made, Step, TableAsset
 from assets.target import needs_open_target
 from tracepipe import fidelity, inversion
 from tracepipe.identity import weights_id

@@ -1,7 +1,8 @@
 """Prompts and benchmark items."""
 
-from assets.graph import Graph, Made, Step, TableAsset
+from assets.graph import Graph
 from assets.metadata import counts
+from assets.step import Made, Step, TableAsset
 from tracepipe.prompts import build as prompts
 from tracepipe.prompts.splits import split_gates
 from tracepipe.records import BENCHMARK_ITEMS, PROMPTS

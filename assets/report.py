@@ -4,9 +4,10 @@ from pathlib import Path
 
 import polars as pl
 
-from assets.graph import Graph, Made, Step, TableAsset
+from assets.graph import Graph
 from assets.metadata import grid_metadata
 from assets.pictures import accuracy_picture
+from assets.step import Made, Step, TableAsset
 from tracepipe import statistics
 from tracepipe.fidelity import mean_fidelity
 from tracepipe.records import COMPARISON, FILES

@@ -2,9 +2,10 @@
 
 import polars as pl
 
-from assets.graph import Graph, Made, Step, TableAsset, checkpoints_exist
+from assets.graph import Graph
 from assets.metadata import counts
 from assets.pictures import loss_picture
+from assets.step import Made, Step, TableAsset, checkpoints_exist
 from assets.target import needs_open_target
 from tracepipe import students
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates

@@ -1,8 +1,9 @@
 """The surrogate's traces and their summaries: what inverters learn from."""
 
-from assets.graph import Graph, Made, Step, TableAsset, checkpoints_exist
+from assets.graph import Graph
 from assets.metadata import counts
 from assets.pictures import loss_picture
+from assets.step import Made, Step, TableAsset, checkpoints_exist
 from tracepipe import compression, inversion, surrogate
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates
 from tracepipe.records import CHECKPOINTS, EXAMPLES, SURROGATE_SUMMARIES, SURROGATE_TRACES

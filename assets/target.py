@@ -1,7 +1,8 @@
 """What the target shows, and on a separate path what an open target hides."""
 
-from assets.graph import Graph, Made, Step, TableAsset
+from assets.graph import Graph
 from assets.metadata import counts
+from assets.step import Made, Step, TableAsset
 from tracepipe import collection
 from tracepipe.records import TARGET_OUTPUTS, TARGET_TRACES
 from tracepipe.serving import reachable

@@ -27,9 +27,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended: the tables it made or found made, and the steps that failed."""
 
     run_id: str
+    made: frozenset[str]
     failures: tuple[Failure, ...]
 
 
@@ -84,7 +85,8 @@ def run_job(
         raise_on_error=False,
     )
     failures = tuple(_failure(event, result) for event in result.get_step_failure_events())
-    return Outcome(result.run_id, failures)
+    made = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key}
+    return Outcome(result.run_id, frozenset(made), failures)
 
 
 def _selected(definitions: dg.Definitions, selection: str, target: str | None) -> list[dg.AssetKey]:

@@ -7,13 +7,13 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from tracepipe import __version__
 from tracepipe.home import CHECKOUT, Home
-from tracepipe.report.tables import Grid, comparison_grid, fidelity_grid
+from tracepipe.report.tables import Grid
 from tracepipe.spec import SpecError
 from tracepipe.study import Study, load_study
 from tracepipe.target import find_target, load_target, load_targets
@@ -25,8 +25,7 @@ miniature_app = typer.Typer(no_args_is_help=True, help="The laptop-size world.")
 app.add_typer(targets_app, name="targets")
 app.add_typer(miniature_app, name="miniature")
 
-BAD_INPUT = 2
-_EXIT = {"error": 1, "gate": 3, "terms": 3}
+FAILED, BAD_INPUT, STOPPED = 1, 2, 3
 
 StudyName = Annotated[str, typer.Argument(help="a study file, or the name of one in studies/")]
 SeedOption = Annotated[int | None, typer.Option(help="replaces the study's seed")]
@@ -78,17 +77,13 @@ def _run(name: str, target: str | None, seed: int | None, select: str | None, as
     with shown_progress():
         outcome = place.run_study(study, home, place.targets_folder(), target, select)
     if target is not None and not select:
-        _print_results(study, home, target, as_json)
+        _print_results(study, home, target, as_json, outcome.made)
     for failure in outcome.failures:
         errors.print(f"{failure.kind}: {failure.asset}: {failure.message}", markup=False, highlight=False)
     if not as_json:
         _print_places(study, home, target)
     if outcome.failures:
-        raise typer.Exit(
-            max(_EXIT[failure.kind] for failure in outcome.failures if failure.kind)
-            if all(failure.kind != "error" for failure in outcome.failures)
-            else 1
-        )
+        raise typer.Exit(FAILED if any(failure.kind == "error" for failure in outcome.failures) else STOPPED)
 
 
 def _print_places(study: Study, home: Home, target: str | None) -> None:
@@ -124,44 +119,19 @@ def show(
         _print_results(loaded, home, name, as_json)
 
 
-def _print_results(study: Study, home: Home, target: str, as_json: bool) -> None:
-    grids: dict[str, Any] = _results(study, home, target)
-    if as_json:
-        print(
-            json.dumps(
-                {"study": study.name, "target": target, **{key: frame.to_dicts() for key, (frame, _) in grids.items()}}
-            )
-        )
-        return
-    for key, (_, grid) in grids.items():
-        print_grid(grid, f"{key}: {study.name} / {target}")
+def _print_results(study: Study, home: Home, target: str, as_json: bool, made: frozenset[str] | None = None) -> None:
+    """Print what is there; after a run, only what that run stood behind, so that no older table passes for its own."""
+    from tracepipe.report.results import read_results
     from tracepipe.report.write import cautions
 
-    if "comparison" in grids:
-        for caution in cautions(study, grids["comparison"][0]):
+    results = read_results(study, home.store(study.name), target, made)
+    if as_json:
+        print(json.dumps({"study": study.name, "target": target, **{one.name: one.rows.to_dicts() for one in results}}))
+        return
+    for one in results:
+        print_grid(one.grid, f"{one.name}: {study.name} / {target} ({one.origin})")
+        for caution in cautions(study, one.rows) if one.name == "comparison" else []:
             console.print(f"note: {caution}", highlight=False)
-
-
-def _results(study: Study, home: Home, target: str) -> dict[str, tuple[Any, Grid]]:
-    """Return the tables that are there: name to rows and their layout."""
-    import polars as pl
-
-    from tracepipe.fidelity import mean_fidelity
-
-    store = home.store(study.name)
-    found: dict[str, tuple[Any, Grid]] = {}
-    tables = {exposure: f"trace_fidelity/{exposure}" for exposure in study.exposures}
-    means = [
-        mean_fidelity(store.read(table, target)).with_columns(exposure=pl.lit(exposure))
-        for exposure, table in tables.items()
-        if store.current(table, target)
-    ]
-    if means and (fidelity := pl.concat(means)).height:
-        found["fidelity"] = (fidelity, fidelity_grid(fidelity))
-    if store.current("comparison", target):
-        comparison = store.read("comparison", target)
-        found["comparison"] = (comparison, comparison_grid(comparison))
-    return found
 
 
 @app.command()

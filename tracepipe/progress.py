@@ -14,28 +14,29 @@ _log = logging.getLogger("tracepipe.progress")
 _QUIET_SECONDS = 10.0
 
 
-class LogReport:
-    """Report to the log, at most every ten seconds for each label: items, rate and time left."""
+class LineReport:
+    """Write a line when a label ends, and one every ten seconds until then: items, rate and time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
         self._started: dict[str, float] = {}
-        self._reported: dict[str, float] = {}
+        self._written: dict[str, float] = {}
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Log a line where one is due."""
+        """Write a line where one is due."""
         now = time.monotonic()
         started = self._started.setdefault(label, now)
-        if done < total and now - self._reported.get(label, started) < _QUIET_SECONDS:
+        if done < total and now - self._written.get(label, started) < _QUIET_SECONDS:
             return
-        self._reported[label] = now
+        self._written[label] = now
         rate = done / (now - started) if now > started else 0.0
-        left = f"{(total - done) / rate:.0f} s left" if rate else "time left unknown"
-        _log.info("%s: %d of %d, %.1f/s, %s", label, done, total, rate, left)
+        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
+        self._write(f"{label}: {done} of {total}, {rate:.1f}/s{left}")
         if done >= total:
-            self._started.pop(label), self._reported.pop(label)
+            del self._started[label], self._written[label]
 
 
-_report: Report = LogReport()
+_report: Report = LineReport(_log.info)
 
 
 def report_to(report: Report) -> None:

@@ -1,7 +1,5 @@
 """What the command line prints: progress, tables and messages, readable without colours."""
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,7 +13,6 @@ from tracepipe.report.tables import Grid
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
-_PLAIN_SECONDS = 10.0
 _WIDEST = 400
 
 
@@ -39,7 +36,7 @@ def shown_progress() -> Iterator[None]:
             progress.report_to(_BarReport(bars))
             yield
     else:
-        progress.report_to(_LineReport())
+        progress.report_to(progress.LineReport(lambda line: errors.print(line, markup=False, highlight=False)))
         yield
 
 
@@ -62,23 +59,3 @@ class _BarReport:
         if done >= total:
             self._bars.remove_task(self._tasks.pop(label))
             self._bars.console.print(f"done: {label} ({total})")
-
-
-class _LineReport:
-    """One line when a step ends, and one every ten seconds until then."""
-
-    def __init__(self) -> None:
-        self._started: dict[str, float] = {}
-        self._printed: dict[str, float] = {}
-
-    def __call__(self, label: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        started = self._started.setdefault(label, now)
-        if done < total and now - self._printed.get(label, started) < _PLAIN_SECONDS:
-            return
-        self._printed[label] = now
-        rate = done / (now - started) if now > started else 0.0
-        left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-        sys.stderr.write(f"{label}: {done} of {total}, {rate:.1f}/s{left}\n")
-        if done >= total:
-            del self._started[label], self._printed[label]

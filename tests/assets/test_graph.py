@@ -4,7 +4,8 @@ import dagster as dg
 import pytest
 
 from assets import build_assets
-from assets.graph import Graph, Made, Step, TableAsset
+from assets.graph import Graph
+from assets.step import Made, Step, TableAsset
 from tracepipe.definitions import build_definitions
 from tracepipe.home import Home
 from tracepipe.records import PROMPTS, empty

@@ -12,6 +12,7 @@ from tests.conftest import TARGETS, write_study
 from tracepipe.definitions import run_study
 from tracepipe.home import Home
 from tracepipe.records import COMPARISON, schema
+from tracepipe.report.results import read_results
 from tracepipe.study import Study, load_study
 
 CONDITIONS = {
@@ -113,14 +114,16 @@ def test_a_student_hyperparameter_retrains_students_only(
     assert remade == downstream | {"comparison", "report"}
 
 
-def test_terms_that_do_not_permit_training_stop_before_the_students(home: Home, tiny_study: Study, tmp_path: Path):
+def test_terms_that_do_not_permit_training_stop_before_the_students(copy: Home, tiny_study: Study, tmp_path: Path):
     folder = target_folder(tmp_path, training_use="evaluation_only")
-    outcome = run_study(tiny_study, home, folder, "miniature", None)
+    outcome = run_study(tiny_study, copy, folder, "miniature", None)
     assert [(failure.asset, failure.kind) for failure in outcome.failures] == [("student_examples", "terms")]
     assert "training_use: evaluation_only" in outcome.failures[0].message
-    made = set(materialised(home, tiny_study))
-    assert {"target_outputs", "inverted_traces/summary", "trace_fidelity/summary", "trace_fidelity/answer"} <= made
-    assert not any(asset.startswith(("student", "benchmark_answers", "comparison")) for asset in made)
+    assert {"target_outputs", "inverted_traces/summary", "trace_fidelity/summary"} <= outcome.made
+    assert not any(asset.startswith(("student", "benchmark_answers", "comparison")) for asset in outcome.made)
+    # The earlier comparison is still in the store and must not pass for this run's.
+    shown = read_results(tiny_study, copy.store("tiny"), "miniature", outcome.made)
+    assert [result.name for result in shown] == ["fidelity"]
 
 
 def test_a_closed_target_that_shows_answers_only_has_neither_oracle_nor_summary_conditions(

@@ -1,0 +1,157 @@
+"""How a table is declared, and what its step is given: it reads what it declared and nothing else."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from tracepipe.gates import Gate
+from tracepipe.home import Home
+from tracepipe.identity import digest
+from tracepipe.journal import Journal, Sink
+from tracepipe.lineage import ancestors
+from tracepipe.records import Table
+from tracepipe.store import Event, Store
+from tracepipe.study import Study
+from tracepipe.target import Target
+from tracepipe.workbench import Workbench
+
+Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a step makes: the table, the verdicts on it, and figures worth keeping with it."""
+
+    frame: pl.DataFrame
+    gates: Sequence[Gate] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """How one table is made.
+
+    Attributes:
+        name: Asset key, parts separated by `/`.
+        reads: The tables it is made from; a step can read no other.
+        gates: Names of its blocking checks, with what each promises.
+        config: The part of the study that decides the rows.
+        target_config: The part of the target's file that decides them.
+        inapplicable: Why this table has no rows for a target, or None.
+        withheld: Whether it holds hidden traces, and so lies in the withheld store.
+        sees_withheld: Whether its step may read withheld tables.
+        intact: Whether the files that earlier rows name still stand, so that the rows can be reused.
+        describe: More Dagster metadata from the rows.
+    """
+
+    name: str
+    stage: str
+    description: str
+    table: Table
+    make: Callable[["Step"], Made]
+    version: str
+    config: Any = None
+    reads: Sequence[str] = ()
+    gates: Mapping[str, str] = field(default_factory=dict)
+    kinds: frozenset[str] = frozenset({"polars", "parquet"})
+    partitioned: bool = True
+    target_config: Callable[[Target], Any] = lambda _: None
+    inapplicable: Callable[[Target], str | None] = lambda _: None
+    withheld: bool = False
+    sees_withheld: bool = False
+    gpu: bool = False
+    intact: Callable[["Step", pl.DataFrame], bool] = lambda _step, _frame: True
+    describe: Describe = lambda _: {}
+
+    @property
+    def code_version(self) -> str:
+        """Version of the code, and a hash of the configuration, which Dagster would not version by itself."""
+        return f"{self.version}-{digest(self.config)[:12]}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a table's `make` is given. It reads what the asset declares, from stores that the asset may see."""
+
+    asset: TableAsset
+    study: Study
+    bench: Workbench
+    run_id: str
+    _tables: Mapping[str, tuple[Store, str]]
+    _target: tuple[Target, Path] | None
+    _home: Home
+
+    def read(self, name: str) -> pl.DataFrame:
+        """Read one of the declared tables."""
+        store, partition = self._tables[name]
+        return store.read(name, partition)
+
+    def event(self, name: str) -> Event:
+        """Return the lineage event of one of the declared tables."""
+        store, partition = self._tables[name]
+        event = store.current(name, partition)
+        if event is None:
+            raise dg.Failure(
+                f"'{self.asset.name}' reads '{name}' ({partition}), which is not materialised; materialise it first"
+            )
+        return event
+
+    def input_versions(self) -> dict[str, str]:
+        """Return the data version of every declared table."""
+        return {name: self.event(name).data_version for name in self.asset.reads}
+
+    @property
+    def target(self) -> Target:
+        """The target of the partition."""
+        return self._target_and_file[0]
+
+    @property
+    def target_folder(self) -> Path:
+        """The folder of the target's file."""
+        return self._target_and_file[1].parent
+
+    @property
+    def _target_and_file(self) -> tuple[Target, Path]:
+        if self._target is None:
+            raise ValueError(f"asset '{self.asset.name}' is not partitioned by target")
+        return self._target
+
+    @property
+    def journal(self) -> Journal:
+        """The target's raw responses."""
+        return self._home.journal(self.target.name)
+
+    @property
+    def trace_sink(self) -> Sink:
+        """Where traces that an open target sends along are put out of reach."""
+        return Sink(self._home.trace_log(self.target.name))
+
+    @property
+    def trace_log(self) -> Journal:
+        """The open target's hidden traces.
+
+        Raises:
+            PermissionError: If the asset may not see them.
+        """
+        if not self.asset.sees_withheld:
+            raise PermissionError(f"asset '{self.asset.name}' is on the attack side and may not read hidden traces")
+        return self._home.trace_log(self.target.name)
+
+    @property
+    def report_folder(self) -> Path:
+        """Where the target's report goes."""
+        return self._home.reports(self.study.name, self.target.name)
+
+    def history(self) -> list[Event]:
+        """Return the events of the declared tables and of all they were made from."""
+        stores = [self._home.store(self.study.name), self._home.withheld(self.study.name)]
+        return ancestors(stores, [self.event(name) for name in self.asset.reads])
+
+
+def checkpoints_exist(step: Step, checkpoints: pl.DataFrame) -> bool:
+    """Whether every checkpoint of a table (CHECKPOINTS) lies in its folder."""
+    return all(step.bench.checkpoints.find(checkpoint) for checkpoint in checkpoints["checkpoint_id"])
