@@ -5,17 +5,15 @@ from assets.metadata import counts
 from assets.step import Made, Step, TableAsset
 from tracepipe.prompts import build as prompts
 from tracepipe.prompts.splits import split_gates
-from tracepipe.records import BENCHMARK_ITEMS, PROMPTS
-
-_LISTED_BAD_ROWS = 100
+from tracepipe.records import BENCHMARK_ITEMS, PROMPTS, REJECTED_PROMPTS
 
 
 def add_prompts(graph: Graph) -> None:
-    """Add `benchmark_items` and `prompts`."""
+    """Add `benchmark_items`, `prompts` and `rejected_prompts`."""
     study = graph.study
-    benchmarks = [benchmark.model_dump(mode="json") for benchmark in study.benchmarks]
-    source = study.prompts.model_dump(mode="json")
-    drawn = [source, benchmarks, study.derived_seed("miniature")]
+    benchmarks = [benchmark.identity() for benchmark in study.benchmarks]
+    splits = study.prompts.splits.model_dump() if study.prompts.splits else None
+    drawn = [study.prompts.source.identity(), splits, benchmarks, study.derived_seed("miniature")]
     graph.add(
         TableAsset(
             name="benchmark_items",
@@ -49,6 +47,20 @@ def add_prompts(graph: Graph) -> None:
         )
     )
 
+    graph.add(
+        TableAsset(
+            name="rejected_prompts",
+            stage="prompts",
+            partitioned=False,
+            description="The rows of the prompt source that could not be used, each with its line and its reason.",
+            table=REJECTED_PROMPTS,
+            version=prompts.VERSION,
+            config=drawn,
+            make=lambda step: Made(prompts.rejected_prompts(step.study)),
+            describe=lambda frame: counts(frame, "reason"),
+        )
+    )
+
 
 def _prompts(step: Step) -> Made:
     items = step.read("benchmark_items")
@@ -59,6 +71,5 @@ def _prompts(step: Step) -> Made:
         "held out for benchmarks": dealt.held_out,
         "unused": dealt.unused,
         "bad rows": len(dealt.bad),
-        "first bad rows": [f"line {row.line}: {row.reason}" for row in dealt.bad[:_LISTED_BAD_ROWS]],
     }
     return Made(dealt.table, split_gates(dealt.table, items), details)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import dagster as dg
 import polars as pl
 
 from assets.graph import Graph
@@ -47,6 +48,9 @@ def add_report(graph: Graph) -> None:
             reads=("comparison", *fidelity_tables(graph.study)),
             target_config=lambda target: target.model_dump(mode="json"),
             kinds=frozenset({"html"}),
+            describe=lambda files: {
+                kind: dg.MetadataValue.path(path) for kind, path in files.select("format", "path").iter_rows()
+            },
             intact=lambda _, files: all(Path(path).exists() for path in files["path"]),
             make=_report,
         )

@@ -37,6 +37,8 @@ def add_target(graph: Graph) -> None:
                 "no_trace_column": "no column holds a hidden trace",
             },
             kinds=frozenset({"openai", "polars", "parquet"}),
+            # A request that failed was not answered: a later run asks it again.
+            intact=lambda _, outputs: not outputs.filter(outcome="api_error").height,
             make=_target_outputs,
             describe=lambda frame: counts(frame, "outcome"),
         )

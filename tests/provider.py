@@ -21,10 +21,11 @@ class Provider:
     """What the provider does, by prompt, and what it was asked.
 
     A prompt may say what happens to it: `flaky` fails with 429 and then 500 before it is answered, `down`
-    always fails, `cut`, `refuse`, `blank`, `no summary` and `odd` are answered so; `trace` has the trace sent along.
+    fails while the provider is down, `cut`, `refuse`, `blank`, `no summary` and `odd` are answered so; `trace` has the trace sent along.
     """
 
     key: str = "good-key"
+    down: bool = True
     asked: Counter[str] = field(default_factory=Counter)
     bodies: list[dict] = field(default_factory=list)
     url: str = ""
@@ -44,7 +45,7 @@ class Provider:
         self.bodies.append(body)
         if request.headers["authorization"] != f"Bearer {self.key}":
             return JSONResponse({"error": {"message": "bad key", "code": "invalid_api_key"}}, 401)
-        if prompt.startswith("down") or (prompt.startswith("flaky") and self.asked[prompt] == 2):
+        if (prompt.startswith("down") and self.down) or (prompt.startswith("flaky") and self.asked[prompt] == 2):
             return JSONResponse({"error": {"message": "down"}}, 500)
         if prompt.startswith("flaky") and self.asked[prompt] == 1:
             return JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": "0"})

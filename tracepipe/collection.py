@@ -68,7 +68,7 @@ class Budget:
 
 
 def collect(prompts: pl.DataFrame, target: Target, *, base_url: str, journal: Journal, trace_sink: Sink) -> None:
-    """Ask every prompt that the journal holds no response for.
+    """Ask every prompt that the journal holds no response for; one that only failed before is asked again.
 
     Args:
         prompts: `prompt_id, prompt`.
@@ -81,8 +81,8 @@ def collect(prompts: pl.DataFrame, target: Target, *, base_url: str, journal: Jo
         CollectionStopped: If the endpoint refuses all requests, sends traces it was declared to hide,
             or the budget does not allow the next request.
     """
-    settled = {entry["request_key"] for entry in journal.entries()}
-    waiting = [prompt for prompt in prompts["prompt"] if key_of(target, prompt) not in settled]
+    answered = {entry["request_key"] for entry in journal.entries() if "response" in entry}
+    waiting = [prompt for prompt in prompts["prompt"] if key_of(target, prompt) not in answered]
     if waiting:
         asyncio.run(_Collector(target, base_url, journal, trace_sink).ask_all(waiting))
 

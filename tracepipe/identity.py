@@ -3,12 +3,16 @@
 import hashlib
 import json
 import unicodedata
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 _DIGITS = 24
+_MODEL_FILES = ("config.json", "tokenizer.json", "chat_template.jinja")
+
+Stamp = tuple[str, int, int]
 
 
 def digest(value: Any) -> str:
@@ -59,10 +63,30 @@ def weights_id(model: str) -> str:
     path = Path(model)
     if not path.is_dir():
         return "hub_" + digest(model)
+    files = [file for file in path.iterdir() if file.suffix == ".safetensors" or file.name in _MODEL_FILES]
+    return "w_" + _hash_files(tuple(stamp(file) for file in sorted(files)))
+
+
+@cache
+def _hash_files(stamps: tuple[Stamp, ...]) -> str:
+    """Hash names and contents; a file is read once per process as long as it does not change."""
     content = hashlib.sha256()
-    for file in sorted(path.glob("*")):
-        if file.suffix == ".safetensors" or file.name in ("config.json", "tokenizer.json", "chat_template.jinja"):
-            content.update(file.name.encode() + b"\0")
-            with file.open("rb") as stream:
-                content.update(hashlib.file_digest(stream, "sha256").digest())
-    return "w_" + content.hexdigest()[:_DIGITS]
+    for path, _, _ in stamps:
+        content.update(Path(path).name.encode() + b"\0")
+        with Path(path).open("rb") as stream:
+            content.update(hashlib.file_digest(stream, "sha256").digest())
+    return content.hexdigest()[:_DIGITS]
+
+
+def stamp(path: Path) -> Stamp:
+    """Return path, size and time of change of a file: enough to notice that it is another one."""
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def data_stamps(place: str) -> list[Stamp] | str:
+    """Return the stamps of a data file or of all files of a folder; a hub id stands for itself."""
+    path = Path(place)
+    if path.is_file():
+        return [stamp(path)]
+    return [stamp(file) for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else place

@@ -35,6 +35,11 @@ PROMPTS: Table = {
     "domain": Column(_TEXT, "subject, where the source names one"),
 }
 
+REJECTED_PROMPTS: Table = {
+    "line": Column(_INT, "1-based line of a JSONL file, or row number"),
+    "reason": Column(_TEXT, "why the row could not be used"),
+}
+
 BENCHMARK_ITEMS: Table = {
     "item_id": Column(_TEXT, "identity of the item: benchmark name and prompt identity"),
     "benchmark": Column(_TEXT, "name in the study"),

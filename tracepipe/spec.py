@@ -82,6 +82,24 @@ def _is_tagged(model: type[BaseModel], tag: str) -> bool:
     return field is not None and tag in getattr(field.annotation, "__args__", ())
 
 
+_DATA_ENDINGS = (".jsonl", ".json", ".parquet")
+
+
+def resolve_data(value: str, info: ValidationInfo) -> str:
+    """Resolve a data file against the specification's folder; what is plainly no path is taken as a hub id.
+
+    Raises:
+        ValueError: If it is a path and there is nothing.
+    """
+    folder: Path = (info.context or {}).get("folder", Path.cwd())
+    resolved = (folder / value).resolve()
+    if resolved.exists():
+        return str(resolved)
+    if value.startswith(("./", "../", "/")) or value.endswith(_DATA_ENDINGS):
+        raise ValueError(f"{resolved}: there is no such file")
+    return value
+
+
 def resolve_path(value: str, info: ValidationInfo) -> str:
     """Resolve `./`, `../` and `/` paths against the file's folder; leave hub ids alone."""
     if not value.startswith(("./", "../", "/")):

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tracepipe.identity import digest, weights_id
-from tracepipe.spec import Slug, Spec, load_spec, resolve_path
+from tracepipe.identity import data_stamps, digest, weights_id
+from tracepipe.spec import Slug, Spec, load_spec, resolve_data, resolve_path
 
 Exposure = Literal["summary", "answer"]
 Condition = Literal[
@@ -91,37 +91,35 @@ class MiniaturePrompts(Spec):
 
     kind: Literal["miniature"]
 
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the rows, apart from the study's seed."""
+        return self.model_dump(mode="json")
 
-class _LocalFile(Spec):
+
+class _Data(Spec):
     path: str
 
     @field_validator("path")
     @classmethod
-    def _existing(cls, value: str, info: ValidationInfo) -> str:
-        folder: Path = (info.context or {}).get("folder", Path.cwd())
-        resolved = (folder / value).resolve()
-        if not resolved.is_file():
-            raise ValueError(f"{resolved}: there is no such file")
-        return str(resolved)
+    def _resolved(cls, value: str, info: ValidationInfo) -> str:
+        return resolve_data(value, info)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the rows; a file that was edited is another one."""
+        return self.model_dump(mode="json") | {"path": data_stamps(self.path)}
 
 
-class FilePrompts(_LocalFile):
-    """Prompts from a JSONL or Parquet file, recognised by its ending."""
+class FilePrompts(_Data):
+    """Prompts by a column mapping: a JSONL or Parquet file, a folder of such files, or a hub id."""
 
     kind: Literal["file"]
     columns: Columns = Columns()
 
 
-class OpenThoughtsPrompts(Spec):
-    """OpenThoughts-114k in either published schema: a hub id, or a local JSONL or Parquet file."""
+class OpenThoughtsPrompts(_Data):
+    """OpenThoughts-114k in either published schema: a JSONL or Parquet file, a folder of such, or a hub id."""
 
     kind: Literal["openthoughts"]
-    path: str
-
-    @field_validator("path")
-    @classmethod
-    def _local_path(cls, value: str, info: ValidationInfo) -> str:
-        return resolve_path(value, info)
 
 
 class Splits(Spec):
@@ -205,8 +203,12 @@ class MiniatureBenchmark(Spec):
     difficulty: Literal["in_distribution", "harder"]
     items: int = Field(gt=0)
 
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the items, apart from the study's seed."""
+        return self.model_dump(mode="json")
 
-class FileBenchmark(_LocalFile):
+
+class FileBenchmark(_Data):
     r"""Problems with a gold answer from a JSONL file; graded by exact match of the last `\boxed{}`."""
 
     kind: Literal["file"]

@@ -1,15 +1,18 @@
 """The shape of the graph, and what an asset may read."""
 
+from pathlib import Path
+
 import dagster as dg
 import pytest
 
 from assets import build_assets
 from assets.graph import Graph
 from assets.step import Made, Step, TableAsset
+from tests.conftest import write_study
 from tracepipe.definitions import build_definitions
 from tracepipe.home import Home
 from tracepipe.records import PROMPTS, empty
-from tracepipe.study import Study
+from tracepipe.study import Study, load_study
 
 ATTACK_SIDE = {"prompts", "surrogate", "inverter", "target"}
 
@@ -26,7 +29,14 @@ def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec]
     }
     stages = ("student", "benchmark_answers", "benchmark_scores")
     per_condition = {f"{name}/{one}" for name in stages for one in study.conditions}
-    single = {"prompts", "benchmark_items", "surrogate_traces", "surrogate_summaries", "inverter_examples"}
+    single = {
+        "prompts",
+        "rejected_prompts",
+        "benchmark_items",
+        "surrogate_traces",
+        "surrogate_summaries",
+        "inverter_examples",
+    }
     partitioned = {"target_outputs", "target_traces", "student_examples", "oracle_examples", "comparison", "report"}
     assert set(specs) == single | partitioned | per_exposure | per_condition
 
@@ -35,6 +45,7 @@ def test_what_belongs_to_the_study_is_not_partitioned_and_the_rest_is_by_target(
     unpartitioned = {name for name, spec in specs.items() if spec.partitions_def is None}
     assert unpartitioned == {
         "prompts",
+        "rejected_prompts",
         "benchmark_items",
         "surrogate_traces",
         "surrogate_summaries",
@@ -116,3 +127,16 @@ def test_the_configuration_is_part_of_the_code_version(study: Study):
     before, after = versions(study), versions(changed)
     differing = {name for name in before if before[name] != after[name]}
     assert differing == {f"student/{one}" for one in study.trained_conditions} | {"report"}
+
+
+def test_an_edited_prompt_file_is_another_source(tmp_path: Path, study_content: dict):
+    prompts = tmp_path / "prompts.jsonl"
+    study_content["prompts"] = {"source": {"kind": "file", "path": "prompts.jsonl"}}
+
+    def prompts_version(text: str) -> str | None:
+        prompts.write_text(text)
+        built = build_assets(load_study(write_study(tmp_path, study_content)))
+        specs = {spec.key.to_user_string(): spec for asset in built for spec in asset.specs}
+        return specs["prompts"].code_version
+
+    assert prompts_version('{"prompt": "a"}') != prompts_version('{"prompt": "b"}')

@@ -102,6 +102,14 @@ def test_what_was_answered_is_never_asked_again(provider: Provider, collecting: 
     )
 
 
+def test_what_only_failed_is_asked_again_by_the_next_run(provider: Provider, collecting: Collecting):
+    target = target_of(provider)
+    assert collecting.run(target, "down", "a")["outcome"].to_list() == ["api_error", "ok"]
+    provider.down = False
+    assert collecting.run(target, "down", "a")["outcome"].to_list() == ["ok", "ok"]
+    assert provider.asked == {"down": 4, "a": 1}
+
+
 def test_the_request_carries_reasoning_options_and_the_key_covers_them(provider: Provider, collecting: Collecting):
     target = target_of(provider)
     collecting.run(target, "plain")

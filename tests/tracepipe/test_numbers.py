@@ -1,6 +1,7 @@
 """Fidelity as its reference defines it, and intervals that cover what they promise."""
 
 import random
+import re
 
 import polars as pl
 import pytest
@@ -11,6 +12,7 @@ from rouge_score.rouge_scorer import RougeScorer
 from tests.conftest import MODELS
 from tracepipe.fidelity import Scorer, fidelity, mean_fidelity, token_f1
 from tracepipe.records import BENCHMARK_SCORES, INVERTED_TRACES, TARGET_TRACES, from_rows
+from tracepipe.report.tables import Grid
 from tracepipe.statistics import compare, interval_over_items
 
 
@@ -95,3 +97,9 @@ def test_no_accuracy_without_interval_seed_spread_truncation_and_no_answer_rate(
 def test_an_interval_of_nothing_is_refused():
     with pytest.raises(ValueError, match="at least one item"):
         interval_over_items(pl.Series([], dtype=pl.Float64).to_list())
+
+
+def test_model_written_text_stays_text_in_a_markdown_table():
+    hostile = "a | b\n![x](http://evil/p.png) [y](javascript:alert(1)) <script> `c` **d**"
+    (line,) = Grid(("text",), ((hostile,),)).markdown().splitlines()[2:]
+    assert re.findall(r"(?<!\\)[|`*\[\]!<]", line.removeprefix("|").removesuffix("|")) == []

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tracepipe.home import CHECKOUT
 from tracepipe.identity import prompt_id
 from tracepipe.prompts.build import build_items, build_prompts
-from tracepipe.prompts.sources import BadRow, RawPrompt, read_file, read_openthoughts
+from tracepipe.prompts.sources import BadRow, RawPrompt, read_columns, read_openthoughts
 from tracepipe.prompts.splits import deal, split_gates
 from tracepipe.spec import SpecError
 from tracepipe.study import Columns, Splits, Study
@@ -38,7 +38,7 @@ def test_every_bad_line_is_listed_with_its_number_and_reason(tmp_path: Path):
         b'{"q": "two"}',
     ]
     path.write_bytes(b"\n".join(lines))
-    reading = read_file(path, Columns(prompt="q", source="s"))
+    reading = read_columns(str(path), Columns(prompt="q", source="s"))
     assert [(prompt.text, prompt.source) for prompt in reading.prompts] == [("one", "book"), ("two", "prompts.jsonl")]
     assert sorted(reading.bad, key=lambda row: row.line) == [
         BadRow(2, "not JSON"),
@@ -56,7 +56,7 @@ def test_a_column_that_no_row_has_is_refused_with_those_there_are(tmp_path: Path
     path = tmp_path / "prompts.parquet"
     pl.DataFrame({"question": ["a"], "level": [1]}).write_parquet(path)
     with pytest.raises(SpecError, match="no row has the column 'prompt'; there are: level, question"):
-        read_file(path, Columns())
+        read_columns(str(path), Columns())
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "parquet"])
@@ -84,6 +84,13 @@ def test_both_openthoughts_schemas_give_the_user_message(tmp_path: Path, ending:
         reading = read_openthoughts(str(path))
         assert [prompt.text for prompt in reading.prompts] == [expected]
         assert [row.line for row in reading.bad] == [2]
+
+
+def test_a_folder_is_read_like_a_dataset_of_the_hub_and_an_unknown_name_is_explained(tmp_path: Path):
+    pl.DataFrame({"messages": [[{"role": "user", "content": "u"}]]}).write_parquet(tmp_path / "train.parquet")
+    assert [prompt.text for prompt in read_openthoughts(str(tmp_path)).prompts] == ["u"]
+    with pytest.raises(SpecError, match="'nobody/nothing' is no file, and `datasets` cannot load it"):
+        read_openthoughts("nobody/nothing")
 
 
 @given(
@@ -133,7 +140,7 @@ def test_miniature_prompts_and_benchmarks_share_nothing_and_change_with_the_seed
 
 @pytest.mark.skipif(not MATH500.exists(), reason="MATH500 is not at hand; the project ships none of it")
 def test_math500_gives_500_prompts():
-    reading = read_file(MATH500, Columns(prompt="problem", domain="subject"))
+    reading = read_columns(str(MATH500), Columns(prompt="problem", domain="subject"))
     dealt = deal(reading.prompts, None, 0, frozenset(), reading.bad)
     assert (dealt.table.height, dealt.duplicates, dealt.bad) == (500, 0, [])
     assert dealt.table["domain"].null_count() == 0

@@ -7,9 +7,9 @@ import polars as pl
 
 from tracepipe.identity import prompt_id
 from tracepipe.miniature.world import Problem, draw_pool, true_answer
-from tracepipe.prompts.sources import RawPrompt, read_file, read_openthoughts
+from tracepipe.prompts.sources import RawPrompt, Reading, read_columns, read_openthoughts
 from tracepipe.prompts.splits import Dealt, deal
-from tracepipe.records import BENCHMARK_ITEMS, from_rows
+from tracepipe.records import BENCHMARK_ITEMS, REJECTED_PROMPTS, from_rows
 from tracepipe.spec import SpecError
 from tracepipe.study import FileBenchmark, FilePrompts, MiniatureBenchmark, MiniaturePrompts, OpenThoughtsPrompts, Study
 
@@ -27,19 +27,34 @@ def build_prompts(study: Study, items: pl.DataFrame) -> Dealt:
     Raises:
         SpecError: If the source cannot be read or holds too few prompts.
     """
-    source = study.prompts.source
+    reading = read_source(study)
     benchmark_ids = frozenset(items["prompt_id"])
-    seed = study.derived_seed("splits")
-    if isinstance(source, MiniaturePrompts):
-        problems = [problem.text for problem in _miniature_pool(study)[_MINIATURE_PROMPTS]]
-        prompts = [RawPrompt(f"problem {text}", "miniature", None) for text in problems]
-        return deal(prompts, study.prompts.splits, seed, benchmark_ids, [])
+    return deal(reading.prompts, study.prompts.splits, study.derived_seed("splits"), benchmark_ids, reading.bad)
+
+
+def read_source(study: Study) -> Reading:
+    """Read the study's prompt source, good rows and bad.
+
+    Raises:
+        SpecError: If it cannot be read.
+    """
+    source = study.prompts.source
     if isinstance(source, FilePrompts):
-        reading = read_file(Path(source.path), source.columns)
-    else:
-        assert isinstance(source, OpenThoughtsPrompts)
-        reading = read_openthoughts(source.path)
-    return deal(reading.prompts, study.prompts.splits, seed, benchmark_ids, reading.bad)
+        return read_columns(source.path, source.columns)
+    if isinstance(source, OpenThoughtsPrompts):
+        return read_openthoughts(source.path)
+    problems = _miniature_pool(study)[_MINIATURE_PROMPTS]
+    return Reading([RawPrompt(f"problem {problem.text}", "miniature", None) for problem in problems])
+
+
+def rejected_prompts(study: Study) -> pl.DataFrame:
+    """List the rows of the source that could not be used.
+
+    Returns:
+        REJECTED_PROMPTS.
+    """
+    rows = [{"line": row.line, "reason": row.reason} for row in read_source(study).bad]
+    return from_rows(rows, REJECTED_PROMPTS)
 
 
 def build_items(study: Study) -> pl.DataFrame:

@@ -41,11 +41,15 @@ class _Unusable(Exception):
     """Why a row cannot be used."""
 
 
-def read_file(path: Path, columns: Columns) -> Reading:
-    """Read prompts from a JSONL or Parquet file by a column mapping.
+def read_columns(path: str, columns: Columns) -> Reading:
+    """Read prompts by a column mapping.
+
+    Args:
+        path: A JSONL or Parquet file; a folder of them or a hub id is read by `datasets`.
+        columns: Which column holds what.
 
     Raises:
-        SpecError: If the file's ending is not known, or no row has the prompt column.
+        SpecError: If the file's ending is not known, or no row has one of the columns.
     """
     reading = Reading()
     seen: set[str] = set()
@@ -55,7 +59,7 @@ def read_file(path: Path, columns: Columns) -> Reading:
             reading.prompts.append(
                 RawPrompt(
                     text=_text(row.get(columns.prompt), f"column '{columns.prompt}'"),
-                    source=_optional(row, columns.source) or path.name,
+                    source=_optional(row, columns.source) or Path(path).name,
                     domain=_optional(row, columns.domain),
                 )
             )
@@ -71,11 +75,10 @@ def read_openthoughts(path: str) -> Reading:
     """Read OpenThoughts-114k in either schema: `messages`, or `system` with `conversations`.
 
     Args:
-        path: A local JSONL or Parquet file, or a hub id, which is downloaded by `datasets`.
+        path: See `read_columns`.
     """
     reading = Reading()
-    rows = _rows(Path(path), reading.bad) if path.startswith("/") else _hub_rows(path)
-    for line, row in rows:
+    for line, row in _rows(path, reading.bad):
         try:
             reading.prompts.append(RawPrompt(_user_text(row), str(row.get("source") or path), _optional(row, "domain")))
         except _Unusable as why:
@@ -83,20 +86,25 @@ def read_openthoughts(path: str) -> Reading:
     return reading
 
 
-def _hub_rows(hub_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    from datasets import load_dataset
-
-    return enumerate(load_dataset(hub_id, split="train"), start=1)
-
-
-def _rows(path: Path, bad: list[BadRow]) -> Iterable[tuple[int, dict[str, Any]]]:
+def _rows(place: str, bad: list[BadRow]) -> Iterable[tuple[int, dict[str, Any]]]:
+    path = Path(place)
     if not path.is_file():
-        raise SpecError(f"{path}: there is no such file")
+        return _dataset_rows(place)
     if path.suffix == ".parquet":
         return enumerate(pl.read_parquet(path).iter_rows(named=True), start=1)
     if path.suffix in (".jsonl", ".json"):
         return _json_lines(path, bad)
     raise SpecError(f"{path}: ending '{path.suffix}' is not known; give a .jsonl or .parquet file")
+
+
+def _dataset_rows(place: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        return enumerate(load_dataset(place, split="train"), start=1)
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, ValueError) as error:
+        raise SpecError(f"prompts.source.path: '{place}' is no file, and `datasets` cannot load it: {error}") from None
 
 
 def _json_lines(path: Path, bad: list[BadRow]) -> Iterator[tuple[int, dict[str, Any]]]:

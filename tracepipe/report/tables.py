@@ -1,5 +1,6 @@
 """The comparison and fidelity tables as people read them; the same cells for terminal, Markdown and HTML."""
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -19,7 +20,9 @@ class Grid:
 
 
 def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    """Make a cell plain text: no link, picture, emphasis or tag that a model may have written comes alive."""
+    plain = re.sub(r"([\\`*_\[\]|!])", r"\\\1", cell.replace("&", "&amp;").replace("<", "&lt;"))
+    return plain.replace("\n", " ")
 
 
 def comparison_grid(comparison: pl.DataFrame) -> Grid:
