@@ -87,7 +87,7 @@ class Graph:
             partition = context.partition_key if asset.partitioned else UNPARTITIONED
             target = registry.find(partition) if asset.partitioned else None
             step, store = self._step(asset, home.home, compute, partition, target, context.run.run_id)
-            return self._result(asset, *self._make_or_reuse(step, store, partition))
+            return self._result(step, store, *self._make_or_reuse(step, store, partition))
 
         return materialise
 
@@ -115,7 +115,8 @@ class Graph:
 
     def _make_or_reuse(self, step: Step, store: Store, partition: str) -> tuple[Event, pl.DataFrame, bool]:
         asset, inputs = step.asset, step.input_versions()
-        about = {"target": asset.target_config(step.target)} if asset.partitioned else {}
+        reason = asset.inapplicable(step.target) if asset.partitioned else None
+        about = {"target": asset.target_config(step.target) if asset.partitioned else None, "inapplicable": reason}
         key = recipe_key(asset.name, asset.code_version, inputs, about)
         found = store.find(asset.name, partition, key)
         if found:
@@ -125,11 +126,12 @@ class Graph:
                 return found, frame, True
         started = time.monotonic()
         try:
-            made = self._make(step)
+            made = asset.make(step) if reason is None else _nothing(asset, reason)
         except STOPS as stop:
             raise dg.Failure(str(stop), metadata={"stop": type(stop).__name__}, allow_retries=False) from None
+        frame = conform(made.frame, asset.table)
         event = store.write(
-            conform(made.frame, asset.table),
+            frame,
             asset=asset.name,
             partition=partition,
             key=key,
@@ -140,22 +142,16 @@ class Graph:
             gates=made.gates,
             details={"study seed": self.study.seed, **made.details},
         )
-        return event, made.frame, False
+        return event, frame, False
 
     @staticmethod
-    def _make(step: Step) -> Made:
-        reason = step.asset.inapplicable(step.target) if step.asset.partitioned else None
-        if reason is None:
-            return step.asset.make(step)
-        gates = [Gate(name, passed=True, summary=f"does not apply: {reason}") for name in step.asset.gates]
-        return Made(empty(step.asset.table), gates, {"does not apply": reason})
-
-    @staticmethod
-    def _result(asset: TableAsset, event: Event, frame: pl.DataFrame, reused: bool) -> dg.MaterializeResult[Any]:
+    def _result(step: Step, store: Store, event: Event, frame: pl.DataFrame, reused: bool) -> dg.MaterializeResult[Any]:
+        asset = step.asset
+        place = {"path": dg.MetadataValue.path(str(store.root / event.path)), "reused": reused}
+        described = dict(asset.describe(frame)) if frame.height else {}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(event.data_version),
-            metadata=event_metadata(event, frame, asset.partitioned, reused)
-            | dict(asset.describe(frame) if frame.height else {}),
+            metadata=event_metadata(event, frame, asset.partitioned) | place | described,
             check_results=[
                 dg.AssetCheckResult(
                     check_name=gate.name,
@@ -166,6 +162,11 @@ class Graph:
                 for gate in event.gates
             ],
         )
+
+
+def _nothing(asset: TableAsset, reason: str) -> Made:
+    gates = [Gate(name, passed=True, summary=f"does not apply: {reason}") for name in asset.gates]
+    return Made(empty(asset.table), gates, {"does not apply": reason})
 
 
 def asset_key(name: str) -> dg.AssetKey:

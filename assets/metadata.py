@@ -19,16 +19,14 @@ def table_schema(table: Table) -> dg.TableSchema:
     )
 
 
-def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool, reused: bool) -> dict[str, Any]:
-    """Return what every materialisation shows."""
+def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool) -> dict[str, Any]:
+    """Return the figures that every materialisation shows."""
     count = "dagster/partition_row_count" if partitioned else "dagster/row_count"
     return {
         count: event.rows,
         "bytes": event.bytes,
         "seconds": round(event.seconds, 3),
-        "reused": reused,
         "recipe": event.recipe_key,
-        "path": dg.MetadataValue.path(event.path),
         "preview": grid_metadata(preview_grid(frame)),
         **{name: value for name, value in event.details.items() if value is not None},
     }

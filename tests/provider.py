@@ -20,8 +20,9 @@ TRACE = "the hidden trace"
 class Provider:
     """What the provider does, by prompt, and what it was asked.
 
-    A prompt may say what happens to it: `flaky` fails with 429 and then 500 before it is answered, `down`
-    fails while the provider is down, `cut`, `refuse`, `blank`, `no summary` and `odd` are answered so; `trace` has the trace sent along.
+    A prompt may say what happens to it: `flaky` fails with 429 and then 500 before it is answered; `down` fails
+    while the provider is down; `cut`, `refuse`, `blank`, `no summary` and `odd` are answered so; `trace` has the
+    trace sent along.
     """
 
     key: str = "good-key"

@@ -4,10 +4,12 @@ import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
-
-import duckdb
+from typing import TYPE_CHECKING
 
 from tracepipe.store import UNPARTITIONED, Event, Store, events_under
+
+if TYPE_CHECKING:
+    import duckdb
 
 _TABLES = """
 CREATE TABLE materializations (
@@ -36,6 +38,8 @@ def rebuild(roots: Sequence[Path], catalogue: Path) -> int:
     Returns:
         The number of events.
     """
+    import duckdb
+
     catalogue.parent.mkdir(parents=True, exist_ok=True)
     temporary = catalogue.with_name(f".{catalogue.name}.{uuid.uuid4().hex}.tmp")
     events = [(Store(root, event.study), event) for root in roots for event in events_under(root)]
@@ -74,7 +78,7 @@ def _in_use(store: Store, event: Event) -> bool:
     return current is not None and current.recipe_key == event.recipe_key
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, event: Event, current: bool) -> None:
+def _insert(connection: "duckdb.DuckDBPyConnection", event: Event, current: bool) -> None:
     key = [event.study, event.asset, event.partition, event.recipe_key]
     about = [event.path, event.rows, event.bytes, event.seconds, event.created_at, event.run_id]
     connection.execute(
@@ -88,7 +92,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, event: Event, current: bool) 
         connection.execute("INSERT INTO gates VALUES (?, ?, ?, ?, ?, ?, ?, ?)", [*key, *verdict])
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection, current: list[tuple[Store, Event]]) -> None:
+def _create_views(connection: "duckdb.DuckDBPyConnection", current: list[tuple[Store, Event]]) -> None:
     by_asset: dict[str, list[tuple[Store, Event]]] = {}
     for store, event in current:
         if (store.root / event.path).exists():
