@@ -5,9 +5,9 @@ import polars as pl
 from assets.graph import Graph
 from assets.metadata import counts
 from assets.step import Made, Step, TableAsset
-from assets.students import inapplicable_condition
 from tracepipe import evaluation
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES
+from tracepipe.students import not_applicable
 from tracepipe.study import Condition
 
 
@@ -39,7 +39,7 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
                 graph.study.derived_seed("evaluation", condition),
             ],
             reads=(f"student/{condition}", "benchmark_items"),
-            inapplicable=lambda target: inapplicable_condition(condition, target),
+            inapplicable=lambda target: not_applicable(condition, target),
             gates={"one_answer_per_item": "every student answered every item exactly once"},
             gpu=True,
             make=make,
@@ -62,7 +62,7 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
             table=BENCHMARK_SCORES,
             version=evaluation.VERSION,
             reads=(f"benchmark_answers/{condition}", "benchmark_items"),
-            inapplicable=lambda target: inapplicable_condition(condition, target),
+            inapplicable=lambda target: not_applicable(condition, target),
             gates={
                 "one_score_per_answer": "every answer has exactly one score",
                 "scores_in_range": "every score lies between 0 and 1",

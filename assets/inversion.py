@@ -4,13 +4,12 @@ from assets.graph import Graph
 from assets.metadata import counts, grid_metadata
 from assets.pictures import length_picture
 from assets.step import Made, Step, TableAsset
-from assets.target import needs_open_target
 from tracepipe import fidelity, inversion
 from tracepipe.identity import weights_id
 from tracepipe.records import INVERTED_TRACES, TRACE_FIDELITY
 from tracepipe.report.tables import preview_grid
 from tracepipe.study import Exposure
-from tracepipe.target import Target, exposures_shown
+from tracepipe.target import hides, hides_traces
 
 
 def add_inversion(graph: Graph) -> None:
@@ -18,12 +17,6 @@ def add_inversion(graph: Graph) -> None:
     for exposure in graph.study.exposures:
         _add_inverted_traces(graph, exposure)
         _add_trace_fidelity(graph, exposure)
-
-
-def needs_exposure(exposure: Exposure, target: Target) -> str | None:
-    """Why a table of an exposure has no rows for a target."""
-    shown = exposures_shown(target, [exposure])
-    return None if shown else f"target '{target.name}' exposes {target.exposes}, not {exposure}"
 
 
 def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
@@ -50,7 +43,7 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
                 study.derived_seed("inversion", exposure),
             ],
             reads=("prompts", "target_outputs", f"inverter/{exposure}"),
-            inapplicable=lambda target: needs_exposure(exposure, target),
+            inapplicable=lambda target: hides(exposure, target),
             gates={"one_row_per_output": "every output shown has exactly one inverted trace"},
             gpu=True,
             make=make,
@@ -83,7 +76,7 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
             version=fidelity.VERSION,
             config=[study.inverter.identity(), study.student.identity()["weights"]],
             reads=("prompts", "target_outputs", "target_traces", f"inverted_traces/{exposure}"),
-            inapplicable=lambda target: needs_open_target(target) or needs_exposure(exposure, target),
+            inapplicable=lambda target: hides_traces(target) or hides(exposure, target),
             gates={
                 "every_trace_compared_trained": "every inverted trace was compared",
                 "every_trace_compared_zero_shot": "every zero-shot trace was compared",

@@ -6,13 +6,12 @@ from assets.graph import Graph
 from assets.metadata import counts
 from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
-from assets.target import needs_open_target
 from tracepipe import students
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates
 from tracepipe.gates import ids_preserved
 from tracepipe.records import CHECKPOINTS, EXAMPLES
 from tracepipe.study import Condition
-from tracepipe.target import Target, exposures_shown
+from tracepipe.target import hides_traces
 from tracepipe.training import sft
 from tracepipe.training.render import RENDER_GATES
 
@@ -64,7 +63,7 @@ def add_students(graph: Graph) -> None:
                 version=students.VERSION,
                 config=decided_by_study,
                 reads=("prompts", "target_outputs", "target_traces", "student_examples"),
-                inapplicable=needs_open_target,
+                inapplicable=hides_traces,
                 gates={"same_rows_as_other_conditions": "the oracle trains on the shared prompts", **_RENDERED},
                 withheld=True,
                 sees_withheld=True,
@@ -73,15 +72,6 @@ def add_students(graph: Graph) -> None:
         )
     for condition in study.conditions:
         _add_student(graph, condition)
-
-
-def inapplicable_condition(condition: Condition, target: Target) -> str | None:
-    """Why a condition has no student on a target."""
-    if condition == "oracle":
-        return needs_open_target(target)
-    if condition in ("summary_answer", "inverted_summary") and not exposures_shown(target, ["summary"]):
-        return f"target '{target.name}' shows no summary"
-    return None
 
 
 def _student_examples(step: Step) -> Made:
@@ -134,7 +124,7 @@ def _add_student(graph: Graph, condition: Condition) -> None:
             if trained
             else study.student.identity()["weights"],
             reads=(examples,),
-            inapplicable=lambda target: inapplicable_condition(condition, target),
+            inapplicable=lambda target: students.not_applicable(condition, target),
             gates={name: f"no {what}" for name, what in TRAINING_GATES.items()} if trained else {},
             kinds=frozenset({"huggingface", "pytorch"}),
             sees_withheld=condition == "oracle",

@@ -6,7 +6,7 @@ from assets.step import Made, Step, TableAsset
 from tracepipe import collection
 from tracepipe.records import TARGET_OUTPUTS, TARGET_TRACES
 from tracepipe.serving import reachable
-from tracepipe.target import Target
+from tracepipe.target import Target, hides_traces
 
 _TERMS_AND_TRANSPORT = {
     "training_use",
@@ -52,18 +52,13 @@ def add_target(graph: Graph) -> None:
             version=collection.VERSION,
             reads=("target_outputs",),
             target_config=lambda target: target.open,
-            inapplicable=needs_open_target,
+            inapplicable=hides_traces,
             gates={"every_answer_has_its_trace": "every usable answer has its logged trace"},
             withheld=True,
             sees_withheld=True,
             make=_target_traces,
         )
     )
-
-
-def needs_open_target(target: Target) -> str | None:
-    """Why a table made from hidden traces has no rows for a target."""
-    return None if target.open else f"target '{target.name}' is closed: its traces are not known"
 
 
 def _decides_outputs(target: Target) -> object:

@@ -66,7 +66,7 @@ def _inverter_prompts(study: Study, exposure: Exposure, rows: pl.DataFrame) -> p
 
 
 def train_inverter(study: Study, exposure: Exposure, examples: pl.DataFrame, bench: Workbench) -> Manifest:
-    """Fine-tune the inverter of one exposure, loss on the trace only."""
+    """Fine-tune the inverter of one exposure, loss on the trace only (EXAMPLES in, the checkpoint's manifest out)."""
     job = TrainingJob(
         label=f"train inverter/{exposure}",
         role=f"inverter/{exposure}",

@@ -9,12 +9,13 @@ from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest, weights_id
 from tracepipe.records import CHECKPOINTS, EXAMPLES, conform, empty, from_rows
 from tracepipe.study import INVERTED, Condition, Exposure, Study
-from tracepipe.target import Target
+from tracepipe.target import Target, hides, hides_traces
 from tracepipe.text import reasoned
 from tracepipe.wording import expect_fields
 from tracepipe.workbench import TrainingJob, Workbench
 
 VERSION = "1"
+_NEED_SUMMARY: frozenset[Condition] = frozenset({"summary_answer", "inverted_summary"})
 
 
 class TermsForbid(RuntimeError):
@@ -37,14 +38,16 @@ def require_permission(target: Target) -> None:
     )
 
 
+def not_applicable(condition: Condition, target: Target) -> str | None:
+    """Why a condition has no student on a target, or None where it has."""
+    if condition == "oracle":
+        return hides_traces(target)
+    return hides("summary", target) if condition in _NEED_SUMMARY else None
+
+
 def conditions_for(study: Study, target: Target) -> list[Condition]:
-    """Return the study's conditions that this target allows: summaries only where shown, oracle only where open."""
-    return [
-        condition
-        for condition in study.conditions
-        if (target.exposes == "summary" or condition not in ("summary_answer", "inverted_summary"))
-        and (target.open or condition != "oracle")
-    ]
+    """Return the study's conditions that have students on this target."""
+    return [condition for condition in study.conditions if not_applicable(condition, target) is None]
 
 
 def common_rows(
@@ -55,12 +58,10 @@ def common_rows(
     Returns:
         `prompt_id, request_key, answer, summary`, sorted by prompt id.
     """
-    usable = (
-        outputs.filter(outcome="ok")
-        if target.exposes == "summary"
-        else outputs.filter(pl.col("outcome").is_in(["ok", "empty_summary"]))
-    )
-    for condition in conditions_for(study, target):
+    conditions = conditions_for(study, target)
+    outcomes = ["ok"] if set(conditions) & _NEED_SUMMARY else ["ok", "empty_summary"]
+    usable = outputs.filter(pl.col("outcome").is_in(outcomes))
+    for condition in conditions:
         if condition in INVERTED:
             finished = inverted[INVERTED[condition]].filter(outcome="ok")
             usable = usable.join(finished, on="prompt_id", how="semi")

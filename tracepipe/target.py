@@ -1,6 +1,5 @@
 """Target files: how a target is reached, what it exposes, what it costs and what its terms allow."""
 
-from collections.abc import Iterable
 from datetime import date
 from pathlib import Path
 from typing import Literal, Self
@@ -119,6 +118,12 @@ def find_target(folder: Path, name: str) -> tuple[Target, Path]:
     return load_target(targets[name]), targets[name]
 
 
-def exposures_shown(target: Target, exposures: Iterable[Exposure]) -> list[Exposure]:
-    """Return the exposures that can be studied on a target: a summary only where it shows one."""
-    return [exposure for exposure in exposures if exposure == "answer" or target.exposes == "summary"]
+def hides_traces(target: Target) -> str | None:
+    """Why what needs the target's traces cannot be made, or None where it can."""
+    return None if target.open else f"target '{target.name}' is closed: its traces are not known"
+
+
+def hides(exposure: Exposure, target: Target) -> str | None:
+    """Why an exposure cannot be studied on a target, or None where it can: a summary only where it shows one."""
+    shown = exposure == "answer" or target.exposes == "summary"
+    return None if shown else f"target '{target.name}' shows answers and no summary"
