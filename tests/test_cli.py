@@ -74,6 +74,7 @@ def test_prompts_of_a_real_file_are_materialised_alone(tmp_path: Path, study_con
     study = write_study(tmp_path, study_content)
     ended = tracepipe(tmp_path / "home", "run", str(study), "--select", "+prompts")
     assert ended.returncode == 0, ended.stderr
+    assert "duplicates 0" in ended.stdout
     store = Home(tmp_path / "home").store("tiny")
     event = store.current("prompts", "all")
     assert event is not None

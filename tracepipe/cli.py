@@ -15,6 +15,7 @@ from tracepipe import __version__
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.report.tables import Grid
 from tracepipe.spec import SpecError
+from tracepipe.store import UNPARTITIONED
 from tracepipe.study import Study, load_study
 from tracepipe.target import find_target, load_target, load_targets
 from tracepipe.terminal import console, errors, print_grid, shown_progress
@@ -76,27 +77,44 @@ def _run(name: str, target: str | None, seed: int | None, select: str | None, as
     home = Home.default()
     with shown_progress():
         outcome = place.run_study(study, home, place.targets_folder(), target, select)
-    if target is not None and not select:
+    if select:
+        _print_made(study, home, target, as_json, outcome.made)
+    elif target is not None:
         _print_results(study, home, target, as_json, outcome.made)
     for failure in outcome.failures:
         errors.print(f"{failure.kind}: {failure.asset}: {failure.message}", markup=False, highlight=False)
     if not as_json:
-        _print_places(study, home, target)
+        _print_places(study, home, target, name)
     if outcome.failures:
         raise typer.Exit(FAILED if any(failure.kind == "error" for failure in outcome.failures) else STOPPED)
 
 
-def _print_places(study: Study, home: Home, target: str | None) -> None:
+def _print_made(study: Study, home: Home, target: str | None, as_json: bool, made: frozenset[str]) -> None:
+    """Print what a selection made: each table with its rows and the figures kept with it."""
+    stores = (home.store(study.name), home.withheld(study.name))
+    places = [(store, asset, part) for asset in sorted(made) for store in stores for part in (target, UNPARTITIONED)]
+    events = [event for store, asset, part in places if part and (event := store.current(asset, part))]
+    if as_json:
+        print(json.dumps([{"asset": event.asset, "rows": event.rows, **event.details} for event in events]))
+        return
+    rows = [
+        (event.asset, str(event.rows), ", ".join(f"{key} {value}" for key, value in event.details.items()))
+        for event in events
+    ]
+    print_grid(Grid(("table", "rows", "details"), tuple(rows)), f"made: {study.name}")
+
+
+def _print_places(study: Study, home: Home, target: str | None, name: str) -> None:
     report = home.reports(study.name, target or "") / "report.html"
     if target and report.exists():
         console.print(f"report   {report}", highlight=False)
     console.print(f"lineage  {home.catalogue}", highlight=False)
     console.print(f"tables   {home.store(study.name).root}", highlight=False)
-    console.print(f"UI       tracepipe ui {study.name}   (or: {_dagster_dev(study, home)})", highlight=False)
+    console.print(f"UI       tracepipe ui {name}   (or: {_dagster_dev(study, home, name)})", highlight=False)
 
 
-def _dagster_dev(study: Study, home: Home) -> str:
-    variables = {"DAGSTER_HOME": home.dagster(study.name), "TRACEPIPE_HOME": home.root, "TRACEPIPE_STUDY": study.name}
+def _dagster_dev(study: Study, home: Home, name: str) -> str:
+    variables = {"DAGSTER_HOME": home.dagster(study.name), "TRACEPIPE_HOME": home.root, "TRACEPIPE_STUDY": name}
     return " ".join(f"{key}={value}" for key, value in variables.items()) + " dagster dev -w workspace.yaml"
 
 

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from tracepipe import progress
-from tracepipe.engines.transformers import generate
+from tracepipe.engines.transformers import generate, quieten
 from tracepipe.grading.boxed import grade_boxed
 from tracepipe.miniature.corpus import Example, base_corpus, noisy_textbook, solved_corpus
 from tracepipe.miniature.language import build_tokenizer
@@ -59,6 +59,7 @@ def build(folder: Path, seed: int = 0, size: BuildSize | None = None) -> dict[st
         Model to measured shares, from 0 to 1: `easy_steps` (easy problems solved), `reads_notes` (traces
         reproduced exactly from notes), `in_distribution` and `harder` (problems solved).
     """
+    quieten()
     size = size or BuildSize()
     tokenizer = build_tokenizer()
     base = _new_model(seed, tokenizer)

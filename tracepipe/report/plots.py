@@ -42,7 +42,7 @@ def accuracy_plot(comparison: pl.DataFrame) -> bytes:
     axes.invert_yaxis()
     axes.set_xlim(0, 102)
     axes.set_xlabel("accuracy, %  (thin: 95 % interval over items; thick: range over training seeds)")
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper right")
     return _png(figure)
 
 
