@@ -53,7 +53,10 @@ def add_target(graph: Graph) -> None:
             reads=("target_outputs",),
             target_config=lambda target: target.open,
             inapplicable=hides_traces,
-            gates={"every_answer_has_its_trace": "every usable answer has its logged trace"},
+            gates={
+                "every_answer_has_its_trace": "every usable answer has its logged trace",
+                "traces_stay_hidden": "no answer or summary shows its whole trace",
+            },
             withheld=True,
             sees_withheld=True,
             make=_target_traces,

@@ -88,6 +88,17 @@ class Checkpoints:
         path = self.path(name) / _MANIFEST
         return Manifest(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
+    def manifest(self, name: str) -> Manifest:
+        """Return the manifest of a checkpoint that must be there.
+
+        Raises:
+            FileNotFoundError: If it is not; names its folder.
+        """
+        found = self.find(name)
+        if found is None:
+            raise FileNotFoundError(f"checkpoint {self.path(name)} is missing or was not finished; run again")
+        return found
+
     def create(self, name: str, build: Callable[[Path], Manifest]) -> Manifest:
         """Build a checkpoint in a temporary folder and move it into place; an existing one is kept.
 

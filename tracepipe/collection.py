@@ -246,7 +246,7 @@ def read_traces(outputs: pl.DataFrame, trace_log: Journal) -> pl.DataFrame:
     Returns:
         TARGET_TRACES, one row per output that was answered.
     """
-    logged = {entry["response_id"]: entry["trace"] for entry in trace_log.entries()}
+    logged = {entry["response_id"]: entry["trace"] for entry in trace_log.entries() if entry["trace"].strip()}
     answered = outputs.filter(pl.col("response_id").is_not_null())
     if not answered.height:
         return empty(TARGET_TRACES)
@@ -255,7 +255,13 @@ def read_traces(outputs: pl.DataFrame, trace_log: Journal) -> pl.DataFrame:
 
 
 def trace_gates(outputs: pl.DataFrame, traces: pl.DataFrame) -> list[Gate]:
-    """Every usable answer of an open target has its trace."""
+    """Every usable answer of an open target has its trace, and shows it neither in the answer nor in the summary."""
     usable = outputs.filter(pl.col("outcome").is_in(["ok", "empty_summary"]))["prompt_id"]
     missing = set(usable) - set(traces["prompt_id"])
-    return [none_fail("every_answer_has_its_trace", missing, f"of {len(usable)} usable answers have no logged trace")]
+    both = outputs.join(traces.select("prompt_id", "trace"), on="prompt_id", validate="1:1")
+    shown = pl.concat_str(pl.col("answer", "summary").fill_null(""), separator="\n")
+    leaked = both.filter(shown.str.contains(pl.col("trace"), literal=True))["prompt_id"]
+    return [
+        none_fail("every_answer_has_its_trace", missing, f"of {len(usable)} usable answers have no logged trace"),
+        none_fail("traces_stay_hidden", leaked, f"of {both.height} outputs show their whole trace"),
+    ]

@@ -128,8 +128,6 @@ def oracle_examples(
         traces: TARGET_TRACES, from the withheld store.
     """
     shared = examples.filter(pl.col("condition") != "surrogate_trace").select("prompt_id").unique()
-    if not shared.height:
-        shared = outputs.filter(outcome="ok").select("prompt_id")
     rows = (
         outputs.select("prompt_id", "answer")
         .join(shared, on="prompt_id", how="semi")

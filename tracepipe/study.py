@@ -253,6 +253,8 @@ class Study(Spec):
             exposure = INVERTED.get(condition)
             if exposure and exposure not in self.exposures:
                 raise ValueError(f"conditions: {condition} needs the exposure '{exposure}' in exposures")
+        if "oracle" in self.conditions and not {"answer_only", "inverted_answer"} & set(self.conditions):
+            raise ValueError("conditions: oracle shares its rows with answer_only or inverted_answer; add one of them")
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) < len(names):
             raise ValueError(f"benchmarks: each name may stand once, got {names}")

@@ -89,8 +89,7 @@ class Workbench:
         """Fine-tune every job's model, unless its checkpoint exists."""
         specs = [self._training(job) for job in jobs]
         self.compute.run([spec for spec in specs if self.checkpoints.find(spec.checkpoint_id) is None])
-        manifests = [self.checkpoints.find(spec.checkpoint_id) for spec in specs]
-        return [manifest for manifest in manifests if manifest is not None]
+        return [self.checkpoints.manifest(spec.checkpoint_id) for spec in specs]
 
     def _training(self, job: TrainingJob) -> TrainSpec:
         examples = job.examples.select("example_id", "prompt", "trace", "completion")

@@ -14,7 +14,14 @@ from tracepipe.home import Home
 from tracepipe.records import PROMPTS, empty
 from tracepipe.study import Study, load_study
 
-ATTACK_SIDE = {"prompts", "surrogate", "inverter", "target"}
+STUDY_TABLES = {
+    "prompts",
+    "rejected_prompts",
+    "benchmark_items",
+    "surrogate_traces",
+    "surrogate_summaries",
+    "inverter_examples",
+}
 
 
 @pytest.fixture
@@ -29,30 +36,13 @@ def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec]
     }
     stages = ("student", "benchmark_answers", "benchmark_scores")
     per_condition = {f"{name}/{one}" for name in stages for one in study.conditions}
-    single = {
-        "prompts",
-        "rejected_prompts",
-        "benchmark_items",
-        "surrogate_traces",
-        "surrogate_summaries",
-        "inverter_examples",
-    }
     partitioned = {"target_outputs", "target_traces", "student_examples", "oracle_examples", "comparison", "report"}
-    assert set(specs) == single | partitioned | per_exposure | per_condition
+    assert set(specs) == STUDY_TABLES | partitioned | per_exposure | per_condition
 
 
 def test_what_belongs_to_the_study_is_not_partitioned_and_the_rest_is_by_target(specs: dict[str, dg.AssetSpec]):
     unpartitioned = {name for name, spec in specs.items() if spec.partitions_def is None}
-    assert unpartitioned == {
-        "prompts",
-        "rejected_prompts",
-        "benchmark_items",
-        "surrogate_traces",
-        "surrogate_summaries",
-        "inverter_examples",
-        "inverter/summary",
-        "inverter/answer",
-    }
+    assert unpartitioned == STUDY_TABLES | {"inverter/summary", "inverter/answer"}
     others = {spec.partitions_def.name for name, spec in specs.items() if name not in unpartitioned}
     assert others == {"target"}
 

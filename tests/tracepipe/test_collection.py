@@ -130,8 +130,11 @@ def test_a_trace_sent_along_by_an_open_target_goes_to_the_trace_log_alone(
     assert TRACE not in outputs.write_json()
     traces = read_traces(outputs, collecting.trace_log)
     assert traces.filter(prompt_id=prompt_id("trace this"))["trace"].to_list() == [TRACE]
-    (gate,) = trace_gates(outputs, traces)
-    assert (gate.passed, gate.rows) == (False, (prompt_id("plain"),))
+    failed = {gate.name: gate.rows for gate in trace_gates(outputs, traces) if not gate.passed}
+    assert failed == {"every_answer_has_its_trace": (prompt_id("plain"),)}
+    leaking = outputs.with_columns(answer=pl.lit(f"because {TRACE}"))
+    failed = {gate.name: gate.rows for gate in trace_gates(leaking, traces) if not gate.passed}
+    assert failed["traces_stay_hidden"] == (prompt_id("trace this"),)
 
 
 def test_a_closed_target_that_sends_its_trace_stops_the_collection(provider: Provider, collecting: Collecting):
