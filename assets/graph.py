@@ -119,7 +119,7 @@ class Graph:
         about = {"target": asset.target_config(step.target) if asset.partitioned else None, "inapplicable": reason}
         key = recipe_key(asset.name, asset.code_version, inputs, about)
         found = store.find(asset.name, partition, key)
-        if found:
+        if found and not asset.rereads:
             store.use(found)
             frame = store.read(asset.name, partition)
             if asset.intact(step, frame):
@@ -130,6 +130,10 @@ class Graph:
         except STOPS as stop:
             raise dg.Failure(str(stop), metadata={"stop": type(stop).__name__}, allow_retries=False) from None
         frame = conform(made.frame, asset.table)
+        if found and asset.rereads:
+            store.use(found)
+            if store.read(asset.name, partition).equals(frame):
+                return found, frame, True
         event = store.write(
             frame,
             asset=asset.name,

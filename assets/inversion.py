@@ -42,7 +42,8 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
                 {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
                 study.derived_seed("inversion", exposure),
             ],
-            reads=("prompts", "target_outputs", f"inverter/{exposure}"),
+            # Summaries of another style must not reach the inverter: the style's gate stands before it.
+            reads=("prompts", "target_outputs", f"inverter/{exposure}", *(["summary_style"] * (exposure == "summary"))),
             inapplicable=lambda target: hides(exposure, target),
             gates={"one_row_per_output": "every output shown has exactly one inverted trace"},
             gpu=True,

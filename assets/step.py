@@ -14,6 +14,7 @@ from tracepipe.identity import digest
 from tracepipe.journal import Journal, Sink
 from tracepipe.lineage import ancestors
 from tracepipe.records import Table
+from tracepipe.revisions import previous
 from tracepipe.store import Event, Store
 from tracepipe.study import Study
 from tracepipe.target import Target
@@ -44,6 +45,8 @@ class TableAsset:
         inapplicable: Why this table has no rows for a target, or None.
         withheld: Whether it holds hidden traces, and so lies in the withheld store.
         sees_withheld: Whether its step may read withheld tables.
+        rereads: Whether its rows come from the target's journal or another revision, which change outside any
+            recipe: they are made on every run, and written only where they differ.
         intact: Whether the files that earlier rows name still stand, so that the rows can be reused.
         describe: More Dagster metadata from the rows.
     """
@@ -64,6 +67,7 @@ class TableAsset:
     withheld: bool = False
     sees_withheld: bool = False
     gpu: bool = False
+    rereads: bool = False
     intact: Callable[["Step", pl.DataFrame], bool] = lambda _step, _frame: True
     describe: Describe = lambda _: {}
 
@@ -144,7 +148,13 @@ class Step:
     @property
     def report_folder(self) -> Path:
         """Where the target's report goes."""
-        return self._home.reports(self.study.name, self.target.name)
+        return self._home.reports(self.study.name, self.target.partition)
+
+    def earlier_revision(self, name: str) -> tuple[str, pl.DataFrame] | None:
+        """Read one of the declared tables of the target's previous revision; None for the first."""
+        store, partition = self._tables[name]
+        earlier = previous(partition, store.partitions(name))
+        return None if earlier is None else (earlier, store.read(name, earlier))
 
     def history(self) -> list[Event]:
         """Return the events of the declared tables and of all they were made from."""

@@ -1,12 +1,20 @@
-"""What the target shows, and on a separate path what an open target hides."""
+"""What the target shows, what was spent on it, and on a separate path what an open target hides."""
 
 from assets.graph import Graph
-from assets.metadata import counts
+from assets.metadata import counts, grid_metadata
 from assets.step import Made, Step, TableAsset
-from tracepipe import collection
-from tracepipe.records import TARGET_OUTPUTS, TARGET_TRACES
+from tracepipe import collection, outputs, revisions, summary_style
+from tracepipe.records import (
+    DEAD_LETTERS,
+    SUMMARY_STYLE,
+    TARGET_ATTEMPTS,
+    TARGET_CHANGES,
+    TARGET_OUTPUTS,
+    TARGET_TRACES,
+)
+from tracepipe.report.tables import preview_grid
 from tracepipe.serving import reachable
-from tracepipe.target import Target, hides_traces
+from tracepipe.target import Target, hides, hides_traces
 
 _TERMS_AND_TRANSPORT = {
     "training_use",
@@ -14,6 +22,9 @@ _TERMS_AND_TRANSPORT = {
     "decided_on",
     "limits",
     "budget_usd",
+    "price",
+    "probe",
+    "delivery",
     "api_key_env",
     "serve",
     "check_prompt",
@@ -21,7 +32,20 @@ _TERMS_AND_TRANSPORT = {
 
 
 def add_target(graph: Graph) -> None:
-    """Add `target_outputs` and `target_traces`."""
+    """Add `target_outputs`, its accounts, and `target_traces`."""
+    _add_outputs(graph)
+    _add_accounts(graph)
+    _add_changes(graph)
+    if "summary" in graph.study.exposures:
+        _add_style(graph)
+    _add_traces(graph)
+
+
+def _decides_outputs(target: Target) -> object:
+    return target.model_dump(mode="json", exclude=_TERMS_AND_TRANSPORT)
+
+
+def _add_outputs(graph: Graph) -> None:
     graph.add(
         TableAsset(
             name="target_outputs",
@@ -37,12 +61,117 @@ def add_target(graph: Graph) -> None:
                 "no_trace_column": "no column holds a hidden trace",
             },
             kinds=frozenset({"openai", "polars", "parquet"}),
-            # A request that failed was not answered: a later run asks it again.
-            intact=lambda _, outputs: not outputs.filter(outcome="api_error").height,
+            rereads=True,
             make=_target_outputs,
             describe=lambda frame: counts(frame, "outcome"),
         )
     )
+
+
+def _target_outputs(step: Step) -> Made:
+    prompts = step.read("prompts").filter(split="target")
+    target, journal = step.target, step.journal
+    if collection.waits(prompts, target, journal):
+        with reachable(target, step.target_folder, step.trace_sink.path) as base_url:
+            collection.collect(prompts, target, base_url=base_url, journal=journal, trace_sink=step.trace_sink)
+    rows = outputs.read_outputs(prompts, target, journal)
+    probe = collection.probe_of(rows.head(target.probe))
+    details = {
+        "cost USD": rows["cost_usd"].sum(),
+        "reasoning tokens": rows["reasoning_tokens"].sum(),
+        "rows with a summary": rows["summary"].count(),
+        "probe": str(probe),
+    }
+    return Made(rows, outputs.output_gates(prompts, rows), details)
+
+
+def _add_accounts(graph: Graph) -> None:
+    graph.add(
+        TableAsset(
+            name="dead_letters",
+            stage="target",
+            description="Rows that are not ok, with the reason and where the raw response lies; `tracepipe retry` "
+            "buys them again.",
+            table=DEAD_LETTERS,
+            version=collection.VERSION,
+            reads=("prompts", "target_outputs"),
+            rereads=True,
+            make=lambda step: Made(
+                outputs.dead_letters(step.read("prompts"), step.read("target_outputs"), step.journal)
+            ),
+            describe=lambda frame: counts(frame, "outcome"),
+        )
+    )
+    graph.add(
+        TableAsset(
+            name="target_attempts",
+            stage="target",
+            description="Every request that was sent for these rows, what came of it, and what it cost.",
+            table=TARGET_ATTEMPTS,
+            version=collection.VERSION,
+            reads=("target_outputs",),
+            rereads=True,
+            make=_target_attempts,
+            describe=lambda frame: counts(frame, "result"),
+        )
+    )
+
+
+def _target_attempts(step: Step) -> Made:
+    attempts = outputs.read_attempts(step.read("target_outputs"), step.journal)
+    details = {"cost USD": attempts["cost_usd"].sum(), "possibly billed beyond USD": attempts["possible_usd"].sum()}
+    return Made(attempts, details=details)
+
+
+def _add_changes(graph: Graph) -> None:
+    def make(step: Step) -> Made:
+        earlier = step.earlier_revision("target_outputs")
+        if earlier is None:
+            return Made(revisions.no_changes(), details={"against": "nothing: this is the first revision"})
+        changed = revisions.changes(*earlier, step.read("target_outputs"))
+        return Made(changed, details={"against": earlier[0]})
+
+    graph.add(
+        TableAsset(
+            name="target_changes",
+            stage="target",
+            description="What changed since the target's previous revision, over the prompts that both answered.",
+            table=TARGET_CHANGES,
+            version=revisions.VERSION,
+            reads=("target_outputs",),
+            rereads=True,
+            make=make,
+            describe=lambda frame: {"changes": grid_metadata(preview_grid(frame))},
+        )
+    )
+
+
+def _add_style(graph: Graph) -> None:
+    study = graph.study
+
+    def make(step: Step) -> Made:
+        shown, traces, summaries = (step.read(name) for name in step.asset.reads)
+        style = summary_style.summary_style(shown, traces, summaries, study.inverter.model)
+        return Made(style, summary_style.style_gates(style, study.summary_style))
+
+    graph.add(
+        TableAsset(
+            name="summary_style",
+            stage="target",
+            description="How the target's and the compressor's summaries are written: length, manner, compression.",
+            table=SUMMARY_STYLE,
+            version=summary_style.VERSION,
+            config=[study.summary_style.model_dump(mode="json"), study.inverter.identity()["weights"]],
+            reads=("target_outputs", "surrogate_traces", "surrogate_summaries"),
+            inapplicable=lambda target: hides("summary", target),
+            gates={"written_like_the_targets": "the compressor's summaries are written like the target's"},
+            make=make,
+            describe=lambda frame: {"style": grid_metadata(preview_grid(frame))},
+        )
+    )
+
+
+def _add_traces(graph: Graph) -> None:
     graph.add(
         TableAsset(
             name="target_traces",
@@ -64,21 +193,7 @@ def add_target(graph: Graph) -> None:
     )
 
 
-def _decides_outputs(target: Target) -> object:
-    return target.model_dump(mode="json", exclude=_TERMS_AND_TRANSPORT)
-
-
-def _target_outputs(step: Step) -> Made:
-    prompts = step.read("prompts").filter(split="target")
-    target, journal = step.target, step.journal
-    with reachable(target, step.target_folder, step.trace_sink.path) as base_url:
-        collection.collect(prompts, target, base_url=base_url, journal=journal, trace_sink=step.trace_sink)
-    outputs = collection.read_outputs(prompts, target, journal)
-    details = {"cost USD": outputs["cost_usd"].sum(), "reasoning tokens": outputs["reasoning_tokens"].sum()}
-    return Made(outputs, collection.output_gates(prompts, outputs), details)
-
-
 def _target_traces(step: Step) -> Made:
-    outputs = step.read("target_outputs")
-    traces = collection.read_traces(outputs, step.trace_log)
-    return Made(traces, collection.trace_gates(outputs, traces))
+    rows = step.read("target_outputs")
+    traces = outputs.read_traces(rows, step.trace_log)
+    return Made(traces, outputs.trace_gates(rows, traces))

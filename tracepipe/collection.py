@@ -1,267 +1,227 @@
-"""Collect a target's answers and summaries, each response on disk before it is read (paper section 3)."""
+"""Collect a target's answers and summaries (paper section 3): a probe first, then the rest, each response kept."""
 
 import asyncio
-import math
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import openai
 import polars as pl
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from tracepipe import progress
-from tracepipe.engines.openai import Reading, client, key_of, read, send, take_out_trace
-from tracepipe.gates import Gate, ids_preserved, no_columns, none_fail
+from tracepipe.books import Books
+from tracepipe.engines.base import Engine, Reply, Request, request_of
+from tracepipe.engines.batch import BatchEngine
+from tracepipe.engines.failures import Failure
+from tracepipe.engines.openai import LiveEngine
+from tracepipe.identity import prompt_id
 from tracepipe.journal import Journal, Sink
-from tracepipe.records import TARGET_OUTPUTS, TARGET_TRACES, conform, empty, from_rows
+from tracepipe.ledger import Ledger, only_one
+from tracepipe.outputs import USABLE, read_outputs, read_rows
 from tracepipe.serving import reachable
-from tracepipe.spec import SpecError
 from tracepipe.target import Target
+from tracepipe.throttle import Throttle
 
-VERSION = "1"
+VERSION = "2"
+_MOST_UNUSABLE = 30
 
 
 class CollectionStopped(RuntimeError):
     """Collection cannot go on; the message says why, what was collected, and what to do."""
 
 
-class Budget:
-    """Keeps the sum of what was paid and what could still be billed under the target's budget, USD."""
+@dataclass(frozen=True)
+class Probe:
+    """What the first rows of a collection look like.
 
-    def __init__(self, target: Target, spent: float) -> None:
-        self._target = target
-        self._committed = spent
-        self._in_flight = 0
-        self._settled = asyncio.Condition()
+    Attributes:
+        outcomes: How often each outcome stands, most frequent first.
+        usd_per_1000: Mean cost of a thousand rows; None where no response says what it cost.
+    """
 
-    async def reserve(self, prompt: str) -> float | None:
-        """Set the worst case of one request aside; None where it does not fit.
+    rows: int
+    usable: int
+    with_summary: int
+    outcomes: dict[str, int]
+    output_tokens: float
+    usd_per_1000: float | None
 
-        While requests are in flight, a reservation that does not fit waits: they may cost less than was set
-        aside for them.
-        """
-        async with self._settled:
-            while (reserved := self._try_to_reserve(prompt)) is None and self._in_flight:
-                await self._settled.wait()
-            if reserved is not None:
-                self._in_flight += 1
-            return reserved
+    def __str__(self) -> str:
+        """Say it in one sentence."""
+        outcomes = ", ".join(f"{outcome} {count}" for outcome, count in self.outcomes.items())
+        cost = "unknown cost" if self.usd_per_1000 is None else f"{self.usd_per_1000:.2f} USD per 1,000"
+        return (
+            f"{self.rows} rows: {outcomes}; {self.with_summary} with a summary; "
+            f"{self.output_tokens:.0f} output tokens a row; {cost}"
+        )
 
-    def _try_to_reserve(self, prompt: str) -> float | None:
-        # No tokenizer makes more tokens of a text than the text has bytes; 64 cover the chat template.
-        price, tokens = self._target.price, len(prompt.encode()) + 64
-        worst = (tokens * price.input + self._target.max_output_tokens * price.output) / 1e6
-        if self._committed + worst > self._target.budget_usd:
-            return None
-        self._committed += worst
-        return worst
 
-    async def settle(self, reserved: float, actual: float) -> None:
-        """Replace a reservation by what the request cost."""
-        async with self._settled:
-            self._committed += actual - reserved
-            self._in_flight -= 1
-            self._settled.notify_all()
+def probe_of(rows: pl.DataFrame) -> Probe:
+    """Look at the first rows of a collection (TARGET_OUTPUTS)."""
+    counted = Counter(rows["outcome"].to_list())
+    answered = rows.filter(pl.col("cost_usd").is_not_null())
+    tokens, cost = answered["output_tokens"].mean(), answered["cost_usd"].mean()
+    return Probe(
+        rows=rows.height,
+        usable=sum(counted[outcome] for outcome in USABLE),
+        with_summary=rows["summary"].count(),
+        outcomes=dict(counted.most_common()),
+        output_tokens=float(tokens) if isinstance(tokens, float) else 0.0,
+        usd_per_1000=1000 * cost if isinstance(cost, float) else None,
+    )
+
+
+def waits(prompts: pl.DataFrame, target: Target, journal: Journal) -> bool:
+    """Whether any of the prompts is still to be asked (`prompt_id, prompt`)."""
+    keys = (request_of(target, prompt).key for prompt in prompts["prompt"])
+    return bool(Books.of(journal).waiting(keys))
 
 
 def collect(prompts: pl.DataFrame, target: Target, *, base_url: str, journal: Journal, trace_sink: Sink) -> None:
-    """Ask every prompt that the journal holds no response for; one that only failed before is asked again.
+    """Ask every prompt that was neither answered nor given up, of which each then has a row.
+
+    Before the rest, the first `target.probe` rows are asked and looked at. Another process that asks the same target
+    is waited for, and what it collected is not asked again.
 
     Args:
         prompts: `prompt_id, prompt`.
         target: Whom to ask.
         base_url: Where it is reached; its identity keeps the address written in the target file.
-        journal: Receives `{request_key, response}` or `{request_key, error}` lines.
-        trace_sink: Receives `{response_id, trace}` lines where an open target sends its trace along.
+        journal: The target's journal, see `books`.
+        trace_sink: Receives the traces that an open target sends along.
 
     Raises:
-        CollectionStopped: If the endpoint refuses all requests, sends traces it was declared to hide,
-            or the budget does not allow the next request.
+        CollectionStopped: If all requests are refused or fail, the budget does not allow the next one, the probe
+            shows that the rest would be useless, or nothing can be written.
     """
-    answered = {entry["request_key"] for entry in journal.entries() if "response" in entry}
-    waiting = [prompt for prompt in prompts["prompt"] if key_of(target, prompt) not in answered]
-    if waiting:
-        asyncio.run(_Collector(target, base_url, journal, trace_sink).ask_all(waiting))
-
-
-class _Collector:
-    def __init__(self, target: Target, base_url: str, journal: Journal, trace_sink: Sink) -> None:
-        self._target = target
-        self._client = client(target, base_url)
-        self._journal = journal
-        self._trace_sink = trace_sink
-        spent = (_cost(target, entry["response"]) for entry in journal.entries() if "response" in entry)
-        self._budget = Budget(target, math.fsum(spent))
-        self._stop: str | None = None
-
-    async def ask_all(self, prompts: Sequence[str]) -> None:
-        queue = iter(prompts)
-        with progress.task(f"collect {self._target.name}", len(prompts)) as advance:
-            async with self._client, asyncio.TaskGroup() as group:
-                for _ in range(min(self._target.limits.concurrency, len(prompts))):
-                    group.create_task(self._work(queue, advance))
-        if self._stop:
-            raise CollectionStopped(self._stop)
-
-    async def _work(self, queue: Iterator[str], advance: progress.Advance) -> None:
-        """Ask one prompt after the other until something stops all workers; what is in flight is awaited."""
-        for prompt in queue:
-            reserved = await self._budget.reserve(prompt)
-            if reserved is None:
-                self._stop = self._over_budget()
-                return
-            cost: float | None = 0.0
-            try:
-                if not self._stop:
-                    cost = await self._ask(prompt)
-            except CollectionStopped as stop:
-                self._stop = str(stop)
-            await self._budget.settle(reserved, reserved if cost is None else cost)
-            if self._stop:
-                return
-            advance(1)
-
-    async def _ask(self, prompt: str) -> float | None:
-        """Ask one prompt and write what came to the journal.
-
-        Returns:
-            What it cost, USD; None where the connection broke, since the provider may bill such a request.
-        """
-        key = key_of(self._target, prompt)
+    requests = {request.key: request for request in (request_of(target, prompt) for prompt in prompts["prompt"])}
+    with only_one(journal):
+        ledger = Ledger(target, journal, trace_sink)
+        if not ledger.books.waiting(requests):
+            return
+        collection = _Collection(target, base_url, ledger, requests)
         try:
-            response = await self._send_patiently(prompt)
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise CollectionStopped(
-                f"target '{self._target.name}' refuses all requests (HTTP {error.status_code}); "
-                "check api_key_env, model and base_url in its file; what was collected is kept"
-            ) from None
-        except openai.APIError as error:
-            self._journal.append({"request_key": key, "error": f"{type(error).__name__}: {error.message}"})
-            return None if isinstance(error, openai.APIConnectionError) else 0.0
-        visible, trace = take_out_trace(self._target, response)
-        if trace is not None:
-            if not self._target.open:
-                raise CollectionStopped(
-                    f"target '{self._target.name}' sends its trace with the answer; declare `open: true` in its file"
-                )
-            self._trace_sink.append({"response_id": response["id"], "trace": trace})
-        self._journal.append({"request_key": key, "response": visible})
-        return _cost(self._target, visible)
+            first = prompts.head(target.probe)
+            asyncio.run(collection.run(lambda: probe_of(read_rows(first, target, journal, ledger.books))))
+        except* OSError as errors:
+            ledger.stop(f"{journal.path}: cannot be written: {errors.exceptions[0]}")
+        if ledger.stopped:
+            raise CollectionStopped(collection.account_of_stop())
 
-    async def _send_patiently(self, prompt: str) -> dict[str, Any]:
-        attempts = AsyncRetrying(
-            stop=stop_after_attempt(self._target.limits.attempts),
-            wait=wait_exponential_jitter(multiplier=0.5, max=30),
-            retry=retry_if_exception(_passing),
-            reraise=True,
-        )
-        return await attempts(send, self._client, self._target, prompt)
 
-    def _over_budget(self) -> str:
-        done = sum(1 for entry in self._journal.entries() if "response" in entry)
+class _Collection:
+    """One run of the engines over the requests that wait."""
+
+    def __init__(self, target: Target, base_url: str, ledger: Ledger, requests: dict[str, Request]) -> None:
+        self._target = target
+        self._base_url = base_url
+        self._ledger = ledger
+        self._requests = requests
+        self._throttle = Throttle(target.limits, target.max_output_tokens)
+        self._unusable: list[str] = []
+
+    async def run(self, look: Callable[[], Probe]) -> None:
+        """Ask the probe's rows, judge what `look` finds in them, and ask the rest."""
+        target, waiting = self._target, self._ledger.books.waiting(self._requests)
+        with progress.task(f"collect {target.partition}", len(waiting)) as advance:
+            if len(waiting) > target.probe > 0:
+                first = set(list(self._requests)[: target.probe])
+                await self._ask([key for key in waiting if key in first], "live", advance)
+                if not self._ledger.stopped:
+                    self._judge(look())
+                waiting = [key for key in waiting if key not in first]
+            await self._ask(waiting, target.delivery, advance)
+
+    def _judge(self, probe: Probe) -> None:
+        """Stop where the probe shows that the rest would be bought for nothing."""
+        target = self._target
+        progress.note(f"probe of {target.partition}: {probe}")
+        if not probe.usable:
+            self._ledger.stop(
+                f"target '{target.name}': no row of the probe is usable ({probe}){_remedy(probe.outcomes)}"
+            )
+        elif target.exposes == "summary" and not probe.with_summary:
+            self._ledger.stop(
+                f"target '{target.name}' is to expose summaries, and no row of the probe has one ({probe}); ask for "
+                "them with reasoning.summary, or say exposes: answer; probe: 0 goes on without looking"
+            )
+
+    async def _ask(self, keys: list[str], delivery: str, advance: progress.Advance) -> None:
+        """Ask through the engine of a delivery; what lies in batches under way is waited for, not asked twice."""
+        books = self._ledger.books
+        under_way = {one.request_key for one in books.pending.values() if one.shard in books.batches}
+        batched = [key for key in keys if delivery == "batch" or key in under_way]
+        live = [key for key in keys if delivery == "live" and key not in under_way]
+        engines: list[tuple[Callable[[], Engine], list[str]]] = [
+            (lambda: BatchEngine(self._target, self._base_url, self._ledger), batched),
+            (lambda: LiveEngine(self._target, self._base_url, self._ledger, self._throttle), live),
+        ]
+        for engine, wanted in engines:
+            if wanted and not self._ledger.stopped:
+                async for reply in engine().answers(self._requests[key] for key in wanted):
+                    advance(1)
+                    self._watch(reply)
+
+    def _watch(self, reply: Reply) -> None:
+        """Stop where one row after the other is paid and none is usable."""
+        failed = isinstance(reply.result, Failure)
+        outcome = "api_error" if isinstance(reply.result, Failure) else reply.result.outcome
+        if not failed and outcome in USABLE:
+            self._unusable.clear()
+            return
+        self._unusable.append(outcome)
+        if len(self._unusable) >= _MOST_UNUSABLE:
+            counted = dict(Counter(self._unusable).most_common())
+            outcomes = ", ".join(f"{name} {count}" for name, count in counted.items())
+            self._ledger.stop(
+                f"target '{self._target.name}': {len(self._unusable)} rows in a row are unusable ({outcomes})"
+                f"{_remedy(counted)}"
+            )
+
+    def account_of_stop(self) -> str:
+        """Say why the collection stopped, what there is, and how to go on."""
+        books, target = self._ledger.books, self._target
+        total, left = len(self._requests), len(books.waiting(self._requests))
+        answered = [books.accounts[key] for key in self._requests if key in books.accounts]
+        costs = [one.response.cost_usd for one in answered if one.response and one.response.cost_usd is not None]
+        unsure = books.possible_usd + books.pending_usd
+        needed = f", about {left * sum(costs) / len(costs):.2f} USD for the {left} rows left" if costs and left else ""
         return (
-            f"target '{self._target.name}': the next request could exceed budget_usd {self._target.budget_usd:g}; "
-            f"{done} responses are collected and kept; raise the budget or ask for fewer prompts, then run again"
+            f"{self._ledger.stopped}; {total - left} of {total} rows are collected and kept; "
+            f"{books.paid_usd:.4f} USD are paid, up to {unsure:.4f} more may be billed, of budget_usd "
+            f"{target.budget_usd:g}{needed}; run again to go on: nothing that was collected is asked again"
         )
 
 
-def _passing(error: BaseException) -> bool:
-    """Whether a failed request may go through later."""
-    if isinstance(error, openai.APIStatusError):
-        return error.status_code in (408, 409, 429) or error.status_code >= 500
-    return isinstance(error, openai.APIConnectionError)
+def _remedy(outcomes: dict[str, int]) -> str:
+    """What to do about the most frequent outcome."""
+    remedies = {
+        "truncated": "; raise max_output_tokens",
+        "refused": "; look at the prompts, the provider refuses them",
+        "api_error": "; look at the reasons: tracepipe retry STUDY --target NAME",
+    }
+    return remedies.get(next(iter(outcomes)), "")
 
 
-def _cost(target: Target, response: dict[str, Any]) -> float:
-    reading = read(target, response)
-    return (reading.input_tokens * target.price.input + reading.output_tokens * target.price.output) / 1e6
+def check(target: Target, folder: Path, journal: Journal, trace_sink: Sink) -> pl.DataFrame:
+    """Ask a target its check prompt once more, whatever was answered before.
 
-
-def ask_once(target: Target, folder: Path) -> Reading:
-    """Ask a target its check prompt and read the response; nothing is kept.
+    Returns:
+        TARGET_OUTPUTS, one row.
 
     Raises:
         ServingError: If the server that the target's file names does not start.
-        SpecError: If the endpoint cannot be reached or refuses.
+        CollectionStopped: See `collect`.
     """
-
-    async def ask(base_url: str) -> dict[str, Any]:
-        async with client(target, base_url) as connection:
-            return await send(connection, target, target.check_prompt)
-
-    with tempfile.TemporaryDirectory() as scratch, reachable(target, folder, Path(scratch, "traces.jsonl")) as base_url:
-        try:
-            response = asyncio.run(ask(base_url))
-        except openai.APIError as error:
-            raise SpecError(
-                f"target '{target.name}' at {target.base_url}: {type(error).__name__}: {error.message}"
-            ) from None
-    return read(target, take_out_trace(target, response)[0])
+    prompt = pl.DataFrame({"prompt_id": [prompt_id(target.check_prompt)], "prompt": [target.check_prompt]})
+    key = request_of(target, target.check_prompt).key
+    with reachable(target, folder, trace_sink.path) as base_url:
+        reopen(target, journal, trace_sink, [key])
+        collect(prompt, target, base_url=base_url, journal=journal, trace_sink=trace_sink)
+    return read_outputs(prompt, target, journal)
 
 
-def read_outputs(prompts: pl.DataFrame, target: Target, journal: Journal) -> pl.DataFrame:
-    """Read the journal's responses to the given prompts; can be run again at any time.
-
-    Returns:
-        TARGET_OUTPUTS, one row per prompt, in the order of the prompts.
-    """
-    latest = {entry["request_key"]: entry for entry in journal.entries()}
-    rows = []
-    for prompt_id, prompt in prompts.select("prompt_id", "prompt").iter_rows():
-        key = key_of(target, prompt)
-        entry = latest.get(key, {"error": "never answered"})
-        rows.append({"prompt_id": prompt_id, "request_key": key} | _output(target, entry))
-    return from_rows(rows, TARGET_OUTPUTS)
-
-
-def _output(target: Target, entry: dict[str, Any]) -> dict[str, Any]:
-    if "response" not in entry:
-        nothing = dict.fromkeys(("response_id", "model", "answer", "summary"))
-        counts = {"input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0, "cost_usd": 0.0}
-        return {**nothing, "outcome": "api_error", "reason": entry["error"], **counts}
-    reading = asdict(read(target, entry["response"]))
-    del reading["trace"]
-    if reading["outcome"] == "ok" and target.exposes == "summary" and reading["summary"] is None:
-        reading |= {"outcome": "empty_summary", "reason": "the response holds no reasoning summary"}
-    return reading | {"cost_usd": _cost(target, entry["response"])}
-
-
-def output_gates(prompts: pl.DataFrame, outputs: pl.DataFrame) -> list[Gate]:
-    """Every prompt has one row, answers were given at all, and nothing hidden came along."""
-    unusable = outputs.filter(~pl.col("outcome").is_in(["ok", "empty_summary"]))
-    flooded = unusable["prompt_id"].to_list() if unusable.height * 2 > outputs.height else []
-    return [
-        ids_preserved("one_row_per_prompt", prompts["prompt_id"], outputs["prompt_id"]),
-        none_fail("most_rows_usable", flooded, f"of {outputs.height} rows unusable where more than half are"),
-        no_columns("no_trace_column", {"target_outputs": outputs.columns}, {"trace", "inverted_trace"}),
-    ]
-
-
-def read_traces(outputs: pl.DataFrame, trace_log: Journal) -> pl.DataFrame:
-    """Match an open target's logged traces with its outputs, by response id.
-
-    Returns:
-        TARGET_TRACES, one row per output that was answered.
-    """
-    logged = {entry["response_id"]: entry["trace"] for entry in trace_log.entries() if entry["trace"].strip()}
-    answered = outputs.filter(pl.col("response_id").is_not_null())
-    if not answered.height:
-        return empty(TARGET_TRACES)
-    traces = pl.Series("trace", [logged.get(response) for response in answered["response_id"]], dtype=pl.String)
-    return conform(answered.select("prompt_id", "request_key").with_columns(traces).drop_nulls("trace"), TARGET_TRACES)
-
-
-def trace_gates(outputs: pl.DataFrame, traces: pl.DataFrame) -> list[Gate]:
-    """Every usable answer of an open target has its trace, and shows it neither in the answer nor in the summary."""
-    usable = outputs.filter(pl.col("outcome").is_in(["ok", "empty_summary"]))["prompt_id"]
-    missing = set(usable) - set(traces["prompt_id"])
-    both = outputs.join(traces.select("prompt_id", "trace"), on="prompt_id", validate="1:1")
-    shown = pl.concat_str(pl.col("answer", "summary").fill_null(""), separator="\n")
-    leaked = both.filter(shown.str.contains(pl.col("trace"), literal=True))["prompt_id"]
-    return [
-        none_fail("every_answer_has_its_trace", missing, f"of {len(usable)} usable answers have no logged trace"),
-        none_fail("traces_stay_hidden", leaked, f"of {both.height} outputs show their whole trace"),
-    ]
+def reopen(target: Target, journal: Journal, trace_sink: Sink, keys: Sequence[str]) -> None:
+    """Have requests asked again by the next collection; what they brought is kept."""
+    with only_one(journal):
+        Ledger(target, journal, trace_sink).reopen(keys)

@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from assets import build_assets
+from assets.automation import new_targets_sensor, recollect_job, recollect_schedule
 from resources.compute import ComputeResource
 from resources.home import HomeResource
 from resources.launch import JOB, Outcome, instance, prepare_dagster_home, run_job
@@ -31,9 +32,13 @@ def targets_folder() -> Path:
 
 def build_definitions(study: Study, home: Home, targets: Path) -> dg.Definitions:
     """Return all that Dagster needs to know of a study."""
+    whole = dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description=study.description)
+    again = recollect_job()
     return dg.Definitions(
         assets=build_assets(study),
-        jobs=[dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description=study.description)],
+        jobs=[whole, again],
+        sensors=[new_targets_sensor(whole)],
+        schedules=[recollect_schedule(study, again)],
         executor=dg.in_process_executor,
         resources={
             "home": HomeResource(root=str(home.root)),

@@ -39,6 +39,20 @@ class LineReport:
 _report: Report = LineReport(_log.info)
 
 
+_note: Callable[[str], None] = _log.info
+
+
+def note(message: str) -> None:
+    """Tell the user something that is neither progress nor an error."""
+    _note(message)
+
+
+def note_to(write: Callable[[str], None]) -> None:
+    """Send the notes of this process to `write`."""
+    global _note  # noqa: PLW0603 - one door per process
+    _note = write
+
+
 def report_to(report: Report) -> None:
     """Send the progress of this process to `report`."""
     global _report  # noqa: PLW0603 - one door per process

@@ -89,7 +89,49 @@ TARGET_OUTPUTS: Table = {
     "input_tokens": _TOKENS_IN,
     "output_tokens": _TOKENS_OUT,
     "reasoning_tokens": Column(_INT, "hidden reasoning tokens, billed as output"),
-    "cost_usd": Column(_FLOAT, "price of this row, USD"),
+    "cost_usd": Column(_FLOAT, "price of this row's response, USD; null where it does not say what it used"),
+}
+
+DEAD_LETTERS: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "prompt": Column(_TEXT, "the problem"),
+    "outcome": _OUTCOME,
+    "reason": _REASON,
+    "cost_usd": Column(_FLOAT, "price of this row's response, USD; null where it does not say what it used"),
+    "attempts": Column(_INT, "how often it was asked"),
+    "journal": Column(_TEXT, "file under responses/ that holds the raw response, or the error"),
+    "offset": Column(_INT, "where its line begins in that file, bytes; null where it was never answered"),
+}
+
+TARGET_ATTEMPTS: Table = {
+    "attempt": Column(_TEXT, "request key and number of the attempt; sent along as X-Client-Request-Id"),
+    "request_key": _REQUEST_KEY,
+    "begun_at": Column(_TEXT, "when it was recorded, just before it was sent; UTC"),
+    "delivery": Column(_TEXT, "live or batch"),
+    "result": Column(_TEXT, "answered, failed, or unknown where the process died meanwhile"),
+    "reason": Column(_TEXT, "why it failed"),
+    "seconds": Column(_FLOAT, "how long a live answer took"),
+    "cost_usd": Column(_FLOAT, "what it cost, USD; null where that is not known"),
+    "possible_usd": Column(_FLOAT, "what it may have cost at most beyond cost_usd: timed out, or result unknown"),
+}
+
+SUMMARY_STYLE: Table = {
+    "side": Column(_TEXT, "target, or compressor: who wrote the summaries"),
+    "summaries": Column(_INT, "how many"),
+    "median_tokens": Column(_FLOAT, "median length in the inverter's tokens"),
+    "bold_header": Column(_FLOAT, "summaries with a line that is a bold header, %"),
+    "first_person": Column(_FLOAT, "summaries with first-person prose, %"),
+    "latex": Column(_FLOAT, "summaries with LaTeX, %"),
+    "compression": Column(_FLOAT, "trace tokens over summary tokens; the target's as billed, null where it bills none"),
+}
+
+TARGET_CHANGES: Table = {
+    "against": Column(_TEXT, "the earlier revision, a partition of this target"),
+    "measure": Column(_TEXT, "what is compared, over the prompts that both answered"),
+    "before": Column(_FLOAT, "in the earlier revision"),
+    "after": Column(_FLOAT, "in this one"),
+    "rows": Column(_INT, "prompts compared"),
 }
 
 TARGET_TRACES: Table = {

@@ -42,10 +42,11 @@ def load_spec(kind: type[AnySpec], path: Path, **overrides: Any) -> AnySpec:
     try:
         return kind.model_validate({**content, **overrides}, context={"folder": path.resolve().parent})
     except ValidationError as error:
-        raise SpecError(_explain(path, kind, error)) from None
+        raise SpecError(explain(path, kind, error)) from None
 
 
-def _explain(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
+def explain(path: Path, kind: type[BaseModel], error: ValidationError) -> str:
+    """Say what is wrong with a file: one line per key, and what is allowed there; values are not repeated."""
     lines = []
     for problem in error.errors(include_input=False, include_url=False):
         key = ".".join(str(part) for part in problem["loc"]) or "(top level)"

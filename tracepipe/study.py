@@ -227,6 +227,15 @@ class Compute(Spec):
     threads: int = Field(1, gt=0, description="PyTorch threads per process")
 
 
+class SummaryStyle(Spec):
+    """How far the compressor's summaries may be from the target's before nothing is inverted from them."""
+
+    factor: float = Field(2.5, gt=1, description="median length and compression, either way")
+    points: float = Field(
+        25, gt=0, le=100, description="shares of bold headers, first person, LaTeX; percentage points"
+    )
+
+
 class Study(Spec):
     """One experiment: roles, prompts, exposures, conditions, recipes and benchmarks."""
 
@@ -242,6 +251,12 @@ class Study(Spec):
     conditions: tuple[Condition, ...] = Field(min_length=1)
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     compute: Compute = Compute()
+    summary_style: SummaryStyle = SummaryStyle()
+    recollect: str = Field(
+        "0 3 1 * *",
+        pattern=r"^\S+( \S+){4}$",
+        description="cron, UTC: when known targets are collected anew, once that schedule is switched on",
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

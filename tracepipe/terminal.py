@@ -30,7 +30,8 @@ def print_grid(grid: Grid, title: str) -> None:
 
 @contextmanager
 def shown_progress() -> Iterator[None]:
-    """Show long steps as bars in a terminal, and as plain lines elsewhere."""
+    """Show long steps as bars in a terminal, and as plain lines elsewhere; notes as lines in both."""
+    progress.note_to(lambda message: errors.print(f"note: {message}", markup=False, highlight=False))
     if errors.is_terminal:
         with _bars() as bars:
             progress.report_to(_BarReport(bars))

@@ -1,168 +1,168 @@
-"""Reach a target through the `openai` package: the Responses API or Chat Completions.
+"""Ask a target one request at a time, many at once: the Responses API or Chat Completions over the `openai` client."""
 
-A response is kept as the provider sent it; reading it is a separate, repeatable step.
-"""
-
-import json
+import asyncio
 import os
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator
 
+import httpx2
 import openai
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_exponential_jitter
 
-from tracepipe.identity import request_key
+from tracepipe.engines.base import Reply, Request, body_of, path_of
+from tracepipe.engines.failures import Failure, classify, exhausted_for, redacted
+from tracepipe.ledger import Ledger
 from tracepipe.spec import SpecError
 from tracepipe.target import Target
+from tracepipe.throttle import Throttle
 
-
-@dataclass(frozen=True)
-class Reading:
-    """What a raw response says. `trace` is set only where the provider sent one."""
-
-    response_id: str
-    model: str
-    answer: str
-    summary: str | None
-    trace: str | None
-    outcome: str
-    reason: str | None
-    input_tokens: int
-    output_tokens: int
-    reasoning_tokens: int
+_PER_CLIENT = 32
+_BACKOFF = wait_exponential_jitter(multiplier=0.5, max=60)
 
 
 def client(target: Target, base_url: str) -> openai.AsyncOpenAI:
-    """Open a client; retries are switched off, since they are made in one place, by the collector.
+    """Open a client; its own retries are switched off, since they are made in one place.
 
     Raises:
         SpecError: If the variable that should hold the key is not set; names the variable.
     """
-    key = os.environ.get(target.api_key_env, "") if target.api_key_env else "none"
+    return openai.AsyncOpenAI(
+        api_key=key_of(target) or "none", base_url=base_url, max_retries=0, timeout=target.limits.timeout_seconds
+    )
+
+
+def key_of(target: Target) -> str | None:
+    """Return the key of a target, or None where it needs none.
+
+    Raises:
+        SpecError: If the variable that should hold it is not set; names the variable.
+    """
+    if target.api_key_env is None:
+        return None
+    key = os.environ.get(target.api_key_env)
     if not key:
         raise SpecError(
             f"target '{target.name}': api_key_env: the environment variable {target.api_key_env} is not set"
         )
-    return openai.AsyncOpenAI(api_key=key, base_url=base_url, max_retries=0, timeout=target.limits.timeout_seconds)
+    return key
 
 
-def request_body(target: Target, prompt: str) -> dict[str, Any]:
-    """Return the whole request for one prompt, as it is sent and as it is hashed."""
-    options = {"temperature": target.temperature, "top_p": target.top_p}
-    body: dict[str, Any] = {"model": target.model} | {key: value for key, value in options.items() if value is not None}
-    reasoning = target.reasoning.model_dump(exclude_none=True) if target.reasoning else {}
-    if target.api == "responses":
-        body |= {"input": prompt, "max_output_tokens": target.max_output_tokens}
-        return body | ({"reasoning": reasoning} if reasoning else {})
-    body |= {"messages": [{"role": "user", "content": prompt}], "max_completion_tokens": target.max_output_tokens}
-    return body | ({"reasoning_effort": reasoning["effort"]} if "effort" in reasoning else {})
+class NotAnswered(Exception):
+    """A request brought no response; `failure` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.reason)
+        self.failure = failure
 
 
-def key_of(target: Target, prompt: str) -> str:
-    """Return the identity of asking this target this prompt. A served target's port does not enter."""
-    return request_key(
-        endpoint=target.api, base_url=target.base_url, model=target.model, body=request_body(target, prompt)
-    )
+class Passing(NotAnswered):
+    """It may go through later."""
 
 
-async def send(connection: openai.AsyncOpenAI, target: Target, prompt: str) -> dict[str, Any]:
-    """Send one request and return the response's JSON as it came."""
-    body = request_body(target, prompt)
-    api = connection.responses if target.api == "responses" else connection.chat.completions
-    raw = await api.with_raw_response.create(**body)
-    content: dict[str, Any] = json.loads(raw.text() if callable(raw.text) else raw.text)
-    return content
+class LiveEngine:
+    """One HTTP request per prompt, `limits.concurrency` of them in flight."""
+
+    def __init__(self, target: Target, base_url: str, ledger: Ledger, throttle: Throttle) -> None:
+        self._target = target
+        self._path = path_of(target)
+        self._ledger = ledger
+        self._throttle = throttle
+        # The cost of a request grows with the connections of its client, so there are several clients.
+        count = -(-target.limits.concurrency // _PER_CLIENT)
+        self._clients = [client(target, base_url) for _ in range(count)]
+
+    async def answers(self, requests: Iterable[Request]) -> AsyncIterator[Reply]:
+        """Ask every request; see `Engine`."""
+        queue = iter(requests)
+        replies: asyncio.Queue[Reply | None] = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            workers = [
+                group.create_task(self._work(queue, replies, self._clients[number % len(self._clients)]))
+                for number in range(self._target.limits.concurrency)
+            ]
+            group.create_task(_close(replies, workers))
+            while (reply := await replies.get()) is not None:
+                yield reply
+        for connection in self._clients:
+            await connection.close()
+
+    async def _work(
+        self, queue: Iterator[Request], replies: asyncio.Queue[Reply | None], connection: openai.AsyncOpenAI
+    ) -> None:
+        while not self._ledger.stopped and (request := next(queue, None)):
+            reply = await self._ask(request, connection)
+            if reply:
+                await replies.put(reply)
+
+    async def _ask(self, request: Request, connection: openai.AsyncOpenAI) -> Reply | None:
+        """Ask until there is a response, the row is given up, or the run is stopped."""
+        attempts = AsyncRetrying(
+            stop=stop_after_attempt(self._target.limits.attempts),
+            wait=_wait,
+            retry=retry_if_exception_type(Passing),
+            sleep=self._ledger.rest,
+            reraise=True,
+        )
+        try:
+            async for attempt in attempts:
+                with attempt:
+                    last = attempt.retry_state.attempt_number == self._target.limits.attempts
+                    return await self._try(request, connection, last)
+        except NotAnswered as failed:
+            return None if failed.failure.kind == "fatal" else Reply(request.key, failed.failure)
+        return None
+
+    async def _try(self, request: Request, connection: openai.AsyncOpenAI, last: bool) -> Reply | None:
+        """Make one attempt.
+
+        Returns:
+            The reply, or None where the ledger allows no attempt.
+
+        Raises:
+            NotAnswered: If it brought no response.
+        """
+        async with self._throttle.turn(request.prompt) as turn:
+            attempt = await self._ledger.begin(request)
+            if attempt is None:
+                return None
+            started = time.monotonic()
+            try:
+                response = await connection.post(
+                    self._path,
+                    cast_to=httpx2.Response,
+                    body=body_of(self._target, request.prompt),
+                    options={"headers": {"X-Client-Request-Id": attempt}},
+                )
+            except openai.APIError as error:
+                failure = classify(error, self._target)
+                turn.failed(failure)
+                final = last or failure.kind in {"row", "refused"}
+                await self._ledger.fail(attempt, failure, final=final and not self._throttle.gave_up)
+                self._stop_if_pointless(failure)
+                raise (Passing if failure.kind == "passing" else NotAnswered)(failure) from None
+            reading = await self._ledger.receive(
+                attempt, redacted(self._target, response.text), round(time.monotonic() - started, 3)
+            )
+            turn.succeeded(reading.usage, exhausted_for(response.headers))
+            return Reply(request.key, reading)
+
+    def _stop_if_pointless(self, failure: Failure) -> None:
+        if failure.kind == "fatal":
+            self._ledger.stop(failure.reason)
+        elif self._throttle.gave_up:
+            self._ledger.stop(
+                f"target '{self._target.name}': {self._throttle.gave_up}; the last failure: {failure.reason}"
+            )
 
 
-def take_out_trace(target: Target, response: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
-    """Separate a response from the hidden trace that an open target's server sends along.
-
-    Returns:
-        The response without the trace, and the trace.
-    """
-    if target.api == "responses":
-        kept, parts = [], []
-        for item in response.get("output", []):
-            if item.get("type") == "reasoning" and item.get("content"):
-                parts += [part.get("text", "") for part in item["content"]]
-                item = {**item, "content": None}  # noqa: PLW2901
-            kept.append(item)
-        return {**response, "output": kept}, "\n".join(parts) or None
-    trace = None
-    choices = []
-    for choice in response.get("choices", []):
-        message = dict(choice.get("message") or {})
-        hidden = [message.pop(key, None) for key in ("reasoning", "reasoning_content")]
-        trace = trace or next((text for text in hidden if text), None)
-        choices.append({**choice, "message": message})
-    return {**response, "choices": choices}, trace
+async def _close(replies: asyncio.Queue[Reply | None], workers: list[asyncio.Task[None]]) -> None:
+    await asyncio.wait(workers)
+    await replies.put(None)
 
 
-def read(target: Target, response: dict[str, Any]) -> Reading:
-    """Read a raw response. What cannot be read becomes the outcome `parse_error`, never an exception."""
-    try:
-        return _read_responses(response) if target.api == "responses" else _read_chat(response)
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        return _unreadable(response, f"{type(error).__name__}: {error}")
-
-
-def _unreadable(response: dict[str, Any], reason: str) -> Reading:
-    response_id, model = str(response.get("id", "")), str(response.get("model", ""))
-    return Reading(response_id, model, "", None, None, "parse_error", reason, 0, 0, 0)
-
-
-def _read_responses(response: dict[str, Any]) -> Reading:
-    texts, refusals, summaries = [], [], []
-    for item in response["output"]:
-        if item["type"] == "reasoning":
-            summaries += [part["text"] for part in item.get("summary") or []]
-        elif item["type"] == "message":
-            texts += [part["text"] for part in item["content"] if part["type"] == "output_text"]
-            refusals += [part["refusal"] for part in item["content"] if part["type"] == "refusal"]
-    answer, summary = "\n".join(texts).strip(), "\n\n".join(summaries).strip()
-    cut = (response.get("incomplete_details") or {}).get("reason") if response.get("status") == "incomplete" else None
-    outcome, reason = _outcome(answer, cut, "\n".join(refusals))
-    usage = response["usage"]
-    return Reading(
-        response_id=response["id"],
-        model=response["model"],
-        answer=answer,
-        summary=summary or None,
-        trace=None,
-        outcome=outcome,
-        reason=reason,
-        input_tokens=usage["input_tokens"],
-        output_tokens=usage["output_tokens"],
-        reasoning_tokens=(usage.get("output_tokens_details") or {}).get("reasoning_tokens") or 0,
-    )
-
-
-def _read_chat(response: dict[str, Any]) -> Reading:
-    choice = response["choices"][0]
-    message = choice["message"]
-    answer = (message.get("content") or "").strip()
-    finish = choice.get("finish_reason")
-    cut = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(finish)
-    outcome, reason = _outcome(answer, cut, message.get("refusal") or "")
-    usage = response["usage"]
-    return Reading(
-        response_id=response["id"],
-        model=response["model"],
-        answer=answer,
-        summary=None,
-        trace=None,
-        outcome=outcome,
-        reason=reason,
-        input_tokens=usage["prompt_tokens"],
-        output_tokens=usage["completion_tokens"],
-        reasoning_tokens=(usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
-    )
-
-
-def _outcome(answer: str, cut: str | None, refusal: str) -> tuple[str, str | None]:
-    if refusal or cut == "content_filter":
-        return "refused", refusal or cut
-    if cut:
-        return "truncated", f"incomplete: {cut}"
-    if not answer:
-        return "empty_answer", "the response holds no text"
-    return "ok", None
+def _wait(state: RetryCallState) -> float:
+    """Back off longer each time, and not less than the provider asks for."""
+    error = state.outcome.exception() if state.outcome else None
+    asked = error.failure.retry_after if isinstance(error, NotAnswered) else None
+    return max(_BACKOFF(state), asked or 0.0)

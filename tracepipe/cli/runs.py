@@ -1,7 +1,4 @@
-"""The command `tracepipe`.
-
-Exit codes: 0 done, 1 a step failed, 2 bad input, 3 stopped by a gate or by a target's terms.
-"""
+"""`tracepipe demo, run, show, ui`: run a study and look at it."""
 
 import json
 import os
@@ -11,50 +8,21 @@ from typing import Annotated
 
 import typer
 
-from tracepipe import __version__
+from tracepipe.cli.options import FAILED, STOPPED, JsonOption, SeedOption, StudyName
 from tracepipe.home import CHECKOUT, Home
+from tracepipe.registry import find_target, load_targets
 from tracepipe.report.tables import Grid
 from tracepipe.spec import SpecError
 from tracepipe.store import UNPARTITIONED
 from tracepipe.study import Study, load_study
-from tracepipe.target import find_target, load_target, load_targets
 from tracepipe.terminal import console, errors, print_grid, shown_progress
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, help=__doc__)
-targets_app = typer.Typer(no_args_is_help=True, help="The known targets.")
-miniature_app = typer.Typer(no_args_is_help=True, help="The laptop-size world.")
-app.add_typer(targets_app, name="targets")
-app.add_typer(miniature_app, name="miniature")
 
-FAILED, BAD_INPUT, STOPPED = 1, 2, 3
-
-StudyName = Annotated[str, typer.Argument(help="a study file, or the name of one in studies/")]
-SeedOption = Annotated[int | None, typer.Option(help="replaces the study's seed")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
-
-
-def main() -> None:
-    """Run the command line; bad input ends with exit code 2 and a message that says what to do."""
-    try:
-        app()
-    except SpecError as error:
-        errors.print(f"error: {error}", markup=False, highlight=False)
-        sys.exit(BAD_INPUT)
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    console.print(__version__, highlight=False)
-
-
-@app.command()
 def demo(seed: SeedOption = None, as_json: JsonOption = False) -> None:
     """Run the whole experiment in the miniature world and print its table."""
-    _run("miniature", "miniature", seed, None, as_json)
+    run_study("miniature", "miniature", seed, None, as_json)
 
 
-@app.command()
 def run(
     study: StudyName,
     target: Annotated[str | None, typer.Option(help="name of a target file's target")] = None,
@@ -63,10 +31,15 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Materialise a study's assets for one target; what is already there is reused."""
-    _run(study, target, seed, select, as_json)
+    run_study(study, target, seed, select, as_json)
 
 
-def _run(name: str, target: str | None, seed: int | None, select: str | None, as_json: bool) -> None:
+def run_study(name: str, target: str | None, seed: int | None, select: str | None, as_json: bool) -> None:
+    """Run a study's job and print what it made.
+
+    Raises:
+        typer.Exit: With code 1 if a step failed, 3 if a gate or the target's terms stopped it.
+    """
     from tracepipe import definitions as place
 
     study = load_study(place.find_study(name), seed=seed)
@@ -118,7 +91,6 @@ def _dagster_dev(study: Study, home: Home, name: str) -> str:
     return " ".join(f"{key}={value}" for key, value in variables.items()) + " dagster dev -w workspace.yaml"
 
 
-@app.command()
 def show(
     study: StudyName,
     target: Annotated[str | None, typer.Option(help="only this target")] = None,
@@ -152,7 +124,6 @@ def _print_results(study: Study, home: Home, target: str, as_json: bool, made: f
             console.print(f"note: {caution}", highlight=False)
 
 
-@app.command()
 def ui(study: StudyName = "miniature") -> None:
     """Open the Dagster UI on a study; needs no run before it."""
     from tracepipe import definitions as place
@@ -167,58 +138,3 @@ def ui(study: StudyName = "miniature") -> None:
     }
     command = [str(Path(sys.executable).with_name("dagster")), "dev", "-w", str(CHECKOUT / "workspace.yaml")]
     os.execv(command[0], command)
-
-
-@targets_app.command("list")
-def list_targets(as_json: JsonOption = False) -> None:
-    """List the targets of the targets folder."""
-    from tracepipe import definitions as place
-
-    found = [load_target(path) for path in load_targets(place.targets_folder()).values()]
-    if as_json:
-        print(json.dumps([target.model_dump(mode="json") for target in found]))
-        return
-    rows = [
-        (
-            target.name,
-            target.model,
-            target.api,
-            target.exposes,
-            "open" if target.open else "closed",
-            target.training_use,
-        )
-        for target in found
-    ]
-    print_grid(Grid(("name", "model", "api", "exposes", "traces", "training use"), tuple(rows)), "targets")
-
-
-@targets_app.command("check")
-def check_target(name: Annotated[str, typer.Argument(help="name of a target, or a target file")]) -> None:
-    """Check a target's file and ask it one question."""
-    from tracepipe import definitions as place
-    from tracepipe.collection import ask_once
-
-    path = Path(name)
-    target, path = (load_target(path), path) if path.suffix == ".yaml" else find_target(place.targets_folder(), name)
-    console.print(f"{path}: fits", highlight=False)
-    reading = ask_once(target, path.resolve().parent)
-    shown = "answer and summary" if reading.summary else "answer" if reading.answer else "nothing"
-    console.print(
-        f"{target.name}: outcome {reading.outcome}, shows {shown}, {reading.output_tokens} tokens written",
-        highlight=False,
-    )
-    if reading.outcome != "ok" or (target.exposes == "summary" and not reading.summary):
-        raise typer.Exit(1)
-
-
-@miniature_app.command("build")
-def build_miniature(
-    folder: Annotated[Path, typer.Argument(help="where the three model folders go")],
-    seed: Annotated[int, typer.Option(help="of weights and texts")] = 0,
-) -> None:
-    """Train the miniature's base, target and surrogate anew (minutes on one core)."""
-    from tracepipe.miniature.build import build
-
-    with shown_progress():
-        measured = build(folder, seed)
-    print(json.dumps(measured, indent=1))

@@ -1,0 +1,132 @@
+"""`tracepipe estimate, retry`: what a collection costs, and what to buy again."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import polars as pl
+import typer
+
+from tracepipe.cli.options import FAILED, JsonOption, StudyName, TargetName
+from tracepipe.cli.runs import run_study
+from tracepipe.estimate import Estimate, Range
+from tracepipe.home import Home
+from tracepipe.journal import Sink
+from tracepipe.records import OUTCOMES
+from tracepipe.registry import find_target
+from tracepipe.report.tables import Grid
+from tracepipe.spec import SpecError
+from tracepipe.study import load_study
+from tracepipe.terminal import console, errors, print_grid, shown_progress
+
+_COLLECTED = "key:target_outputs or key:dead_letters or key:target_attempts"
+
+
+def estimate(
+    study: StudyName,
+    target: TargetName,
+    probe: Annotated[int, typer.Option(min=0, help="ask so many rows first, which is paid and kept")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what collecting a study's prompts from a target will cost, and how long it will take."""
+    from tracepipe import definitions as place
+    from tracepipe.collection import CollectionStopped, collect
+    from tracepipe.estimate import estimate as estimate_collection
+    from tracepipe.serving import ServingError, reachable
+
+    prompts = _prompts(study)
+    found, path = find_target(place.targets_folder(), target)
+    home = Home.default()
+    journal, sink = home.journal(found.name), Sink(home.trace_log(found.name))
+    if probe:
+        try:
+            with shown_progress(), reachable(found, path.parent, sink.path) as base_url:
+                asked = found.model_copy(update={"probe": 0, "delivery": "live"})
+                collect(prompts.head(probe), asked, base_url=base_url, journal=journal, trace_sink=sink)
+        except (CollectionStopped, ServingError) as stop:
+            errors.print(f"error: {stop}", markup=False, highlight=False)
+            raise typer.Exit(FAILED) from None
+    estimated = estimate_collection(prompts, found, journal)
+    if as_json:
+        print(json.dumps(asdict(estimated)))
+    else:
+        _print_estimate(estimated, found.partition)
+
+
+def _prompts(study: str) -> pl.DataFrame:
+    from tracepipe import definitions as place
+    from tracepipe.prompts.build import build_items, build_prompts
+
+    loaded = load_study(place.find_study(study))
+    return build_prompts(loaded, build_items(loaded)).table.filter(split="target")
+
+
+def _print_estimate(estimated: Estimate, target: str) -> None:
+    def row(name: str, values: Range, digits: int) -> tuple[str, ...]:
+        return (name, *(f"{value:,.{digits}f}" for value in (values.low, values.likely, values.high)))
+
+    rows = (
+        row("input tokens", estimated.input_tokens, 0),
+        row("output tokens", estimated.output_tokens, 0),
+        row("USD live", estimated.live_usd, 2),
+        row("USD by the Batch API", estimated.batch_usd, 2),
+        row("hours live", estimated.hours, 2),
+    )
+    title = f"{target}: {estimated.rows} rows to ask, {estimated.collected} collected"
+    print_grid(Grid(("", "low", "likely", "high"), rows), title)
+    lines = (
+        f"basis     {estimated.basis}",
+        f"time      decided by {estimated.bound_by}; a batch ends within 24 hours",
+        f"worst     {estimated.worst_usd:,.2f} USD could be billed at most; of the budget "
+        f"{estimated.left_usd:,.2f} USD are left",
+    )
+    for line in lines:
+        console.print(line, highlight=False, markup=False)
+
+
+def retry(
+    study: StudyName,
+    target: TargetName,
+    outcome: Annotated[list[str] | None, typer.Option(help="buy rows of this outcome again; may be repeated")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask before spending")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List a target's unusable rows by outcome; with --outcome, ask those again. What they brought is kept."""
+    from tracepipe import definitions as place
+    from tracepipe.collection import reopen
+    from tracepipe.ledger import worst_case
+    from tracepipe.outputs import read_outputs
+
+    unknown = set(outcome or []) - set(OUTCOMES)
+    if unknown:
+        raise SpecError(f"--outcome: {', '.join(sorted(unknown))} is none; the outcomes are: {', '.join(OUTCOMES)}")
+    prompts = _prompts(study)
+    found, _ = find_target(place.targets_folder(), target)
+    home = Home.default()
+    rows = read_outputs(prompts, found, home.journal(found.name)).join(prompts, on="prompt_id", validate="1:1")
+    if not outcome:
+        _print_dead(rows, target, as_json)
+        return
+    again = rows.filter(pl.col("outcome").is_in(outcome))
+    worst = sum(worst_case(found, prompt, found.delivery) for prompt in again["prompt"])
+    console.print(f"{again.height} rows, at most {worst:.4f} USD", highlight=False)
+    if again.height and (yes or typer.confirm("ask them again?")):
+        sink = Sink(home.trace_log(found.name))
+        reopen(found, home.journal(found.name), sink, again["request_key"].to_list())
+        run_study(study, target, None, _COLLECTED, as_json)
+
+
+def _print_dead(rows: pl.DataFrame, target: str, as_json: bool) -> None:
+    dead = (
+        rows.filter(pl.col("outcome") != "ok")
+        .group_by("outcome")
+        .agg(pl.len().alias("rows"), pl.col("cost_usd").sum(), pl.col("reason").mode().first())
+        .sort("rows", descending=True)
+    )
+    if as_json:
+        print(json.dumps(dead.to_dicts()))
+        return
+    cells = [(row[0], str(row[1]), f"{row[2]:.4f}", row[3] or "") for row in dead.iter_rows()]
+    print_grid(Grid(("outcome", "rows", "paid USD", "most frequent reason"), tuple(cells)), f"{target}: unusable rows")
+    if cells:
+        console.print("buy them again with --outcome OUTCOME", highlight=False)

@@ -1,0 +1,12 @@
+"""Exit codes, and the arguments that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+FAILED, BAD_INPUT, STOPPED = 1, 2, 3
+
+StudyName = Annotated[str, typer.Argument(help="a study file, or the name of one in studies/")]
+TargetName = Annotated[str, typer.Option("--target", help="name of a target, or name@date for a revision")]
+SeedOption = Annotated[int | None, typer.Option(help="replaces the study's seed")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print JSON")]
