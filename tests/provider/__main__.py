@@ -1,0 +1,5 @@
+"""The provider in a process of its own."""
+
+from tests.provider import main
+
+main()
