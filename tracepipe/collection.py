@@ -129,7 +129,8 @@ class _Collection:
                 await self._ask([key for key in waiting if key in first], "live", advance)
                 if not self._ledger.stopped:
                     self._judge(look())
-                waiting = [key for key in waiting if key not in first]
+                # Not `waiting` less the probe: a batch that was waited for may have answered more.
+                waiting = self._ledger.books.waiting(self._requests)
             await self._ask(waiting, target.delivery, advance)
 
     def _judge(self, probe: Probe) -> None:

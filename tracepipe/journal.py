@@ -31,6 +31,8 @@ class Journal:
         Raises:
             OSError: If they cannot be written; none of them is kept.
         """
+        if not entries:
+            return []
         lines = [json.dumps(entry, ensure_ascii=False).encode(errors="surrogatepass") + b"\n" for entry in entries]
         with self._lock:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,7 @@ from tracepipe.engines.openai import client
 from tracepipe.ledger import Ledger, worst_case
 from tracepipe.target import Target
 
-_MOST_BYTES = 200_000_000
+MOST_BYTES = 200_000_000
 _TERMINAL = {"completed", "failed", "expired", "cancelled"}
 _SHARD = "tracepipe_shard"
 _LINES_AT_ONCE = 500
@@ -37,10 +37,9 @@ class BatchStopped(Exception):
 class BatchEngine:
     """Splits requests into batches, waits for them, and resubmits what is missing from their results."""
 
-    def __init__(self, target: Target, base_url: str, ledger: Ledger, *, most_bytes: int = _MOST_BYTES) -> None:
+    def __init__(self, target: Target, base_url: str, ledger: Ledger) -> None:
         self._target = target
         self._ledger = ledger
-        self._most_bytes = most_bytes
         self._api = client(target, base_url)
         self._endpoint: Any = f"/v1{path_of(target)}"
         self._tries: Counter[str] = Counter()
@@ -95,7 +94,7 @@ class BatchEngine:
         while waiting and len(shard) < self._target.limits.batch_rows:
             size += len(self._line(waiting[0]))
             reserved += worst_case(self._target, waiting[0].prompt, "batch")
-            if (shard and size > self._most_bytes) or not self._ledger.fits(reserved):
+            if (shard and size > MOST_BYTES) or not self._ledger.fits(reserved):
                 break
             shard.append(waiting.popleft())
         return shard
