@@ -121,7 +121,7 @@ def _begun(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _ended(entry: dict[str, Any], pending: Pending) -> dict[str, Any]:
     if entry["kind"] == "failure":
-        costs = {"cost_usd": 0.0, "possible_usd": entry["possible_usd"]}
+        costs = {"cost_usd": None if entry["possible_usd"] else 0.0, "possible_usd": entry["possible_usd"]}
         return costs | {"result": "failed", "reason": entry["reason"]}
     usage = usage_of(entry["body"])
     costs = {"cost_usd": pending.cost(usage), "possible_usd": 0.0} if usage else {}

@@ -122,7 +122,7 @@ class Provider:
         if prompt.startswith("flaky") and times <= 2:
             return "rate limited" if times == 1 else "error 500"
         if times == 1 and prompt.startswith(("slow", "drop")):
-            return prompt.split()[0]
+            return prompt.split(maxsplit=1)[0]
         drawn = share("passing", prompt, times)
         return PASSING[int(drawn / self.faults * len(PASSING))] if drawn < self.faults else ""
 
@@ -188,5 +188,5 @@ def main() -> None:
     parser.add_argument("--faults", type=float, default=0.0)
     parser.add_argument("--latency", type=float, default=0.0)
     options = parser.parse_args()
-    provider = Provider(log=options.log, faults=options.faults, latency=options.latency)
+    provider = Provider(key="none", log=options.log, faults=options.faults, latency=options.latency)
     uvicorn.run(provider.app(), port=options.port, log_level="critical", backlog=4096)

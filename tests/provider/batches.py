@@ -117,9 +117,9 @@ class Batches:
         bad = list(self._errors(name, ending))
         for kind, lines in (("output", good), ("error", bad)):
             if lines:
-                self.files[f"{kind}-{name}"] = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode(
-                    "utf-8", "surrogatepass"
-                )
+                self.files[f"{kind}-{name}"] = "".join(
+                    json.dumps(line, ensure_ascii=False) + "\n" for line in lines
+                ).encode("utf-8", "surrogatepass")
                 batch[f"{kind}_file_id"] = f"{kind}-{name}"
 
     def _results(self, name: str, ending: str, provider: "Provider") -> Iterator[dict]:

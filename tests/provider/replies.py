@@ -37,7 +37,11 @@ def body_of(path: str, prompt: str, words: str, version: str = "m-2026") -> str:
 
 def _response(prompt: str, words: str, version: str) -> dict[str, Any]:
     asked, written = usage(prompt)
-    used = {"input_tokens": asked, "output_tokens": written, "output_tokens_details": {"reasoning_tokens": written // 2}}
+    used = {
+        "input_tokens": asked,
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": written // 2},
+    }
     if words.startswith("odd"):
         return {"id": "resp_odd", "model": version, "output": [{"no": "type"}], "usage": used}
     text = {"type": "output_text", "text": "" if words.startswith("blank") else answer_to(prompt)}

@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 from tracepipe import progress
 from tracepipe.engines.base import Reply, Request, body_of, path_of
 from tracepipe.engines.failures import Failure, by_status, classify, redacted
-from tracepipe.engines.openai import client
+from tracepipe.engines.openai import clients
 from tracepipe.ledger import Ledger, worst_case
 from tracepipe.target import Target
 
@@ -40,7 +40,7 @@ class BatchEngine:
     def __init__(self, target: Target, base_url: str, ledger: Ledger) -> None:
         self._target = target
         self._ledger = ledger
-        self._api = client(target, base_url)
+        (self._api,) = clients(target, base_url, 1)
         self._endpoint: Any = f"/v1{path_of(target)}"
         self._tries: Counter[str] = Counter()
 

@@ -21,15 +21,23 @@ _PER_CLIENT = 32
 _BACKOFF = wait_exponential_jitter(multiplier=0.5, max=60)
 
 
-def client(target: Target, base_url: str) -> openai.AsyncOpenAI:
-    """Open a client; its own retries are switched off, since they are made in one place.
+def clients(target: Target, base_url: str, count: int) -> list[openai.AsyncOpenAI]:
+    """Open clients; their own retries are switched off, since they are made in one place.
 
     Raises:
         SpecError: If the variable that should hold the key is not set; names the variable.
     """
-    return openai.AsyncOpenAI(
-        api_key=key_of(target) or "none", base_url=base_url, max_retries=0, timeout=target.limits.timeout_seconds
-    )
+    key, trust = key_of(target) or "none", httpx2.create_ssl_context()
+    return [
+        openai.AsyncOpenAI(
+            api_key=key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=target.limits.timeout_seconds,
+            http_client=openai.DefaultAsyncHttpxClient(verify=trust),
+        )
+        for _ in range(count)
+    ]
 
 
 def key_of(target: Target) -> str | None:
@@ -70,7 +78,7 @@ class LiveEngine:
         self._throttle = throttle
         # The cost of a request grows with the connections of its client, so there are several clients.
         count = -(-target.limits.concurrency // _PER_CLIENT)
-        self._clients = [client(target, base_url) for _ in range(count)]
+        self._clients = clients(target, base_url, count)
 
     async def answers(self, requests: Iterable[Request]) -> AsyncIterator[Reply]:
         """Ask every request; see `Engine`."""

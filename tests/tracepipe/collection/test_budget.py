@@ -39,9 +39,9 @@ def test_a_budget_for_a_fifth_of_the_rows_is_used_and_never_exceeded(
 def test_a_timeout_counts_as_billed_also_in_the_next_run(provider: Provider, collecting: Collecting):
     prompts = [f"slow {number}" for number in range(4)]
     limits = {"timeout_seconds": 0.2, "attempts": 1}
+    target = target_of(provider, limits=limits)
+    four = sum(worst_case(target, prompt, "live") for prompt in prompts)
     with pytest.raises(CollectionStopped, match="4 of 5 rows are collected"):
-        target = target_of(provider, limits=limits)
-        four = sum(worst_case(target, prompt, "live") for prompt in prompts)
         collecting.run(target.model_copy(update={"budget_usd": four}), *prompts, "even")
     assert collecting.books.possible_usd == pytest.approx(four)
     with pytest.raises(CollectionStopped, match=r"up to 0\.0083 more may be billed"):

@@ -217,7 +217,7 @@ def test_a_probe_is_judged_before_the_rest_is_bought(provider: Provider, collect
 
 def test_a_run_whose_rows_are_all_unusable_stops_before_it_is_paid_for(provider: Provider, collecting: Collecting):
     prompts = [f"cut {number}" for number in range(100)]
-    with pytest.raises(CollectionStopped, match="30 rows in a row are unusable .truncated 30.; raise max_output"):
+    with pytest.raises(CollectionStopped, match=r"30 rows in a row are unusable \(truncated 30\); raise max_output"):
         collecting.run(target_of(provider), *prompts)
     assert provider.asked.total() <= 30 + 2 * 4
 
