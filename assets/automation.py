@@ -11,26 +11,21 @@ from assets.graph import TARGETS
 from resources.registry import RegistryResource
 from tracepipe.study import Study
 
-RECOLLECT = "recollect"
 _COLLECTED = ("dead_letters", "target_attempts", "target_changes")
 _SECONDS = 30
 
 
-def recollect_job() -> dg.UnresolvedAssetJobDefinition:
-    """Return the job that collects a revision and compares it; nothing is inverted or trained."""
-    return dg.define_asset_job(
-        RECOLLECT,
-        selection=dg.AssetSelection.assets(*_COLLECTED).upstream(),
-        description="Collect a target and compare it with its previous revision.",
-    )
+def recollected() -> dg.AssetSelection:
+    """Return what a new revision needs; nothing of it is inverted or trained on."""
+    return dg.AssetSelection.assets(*_COLLECTED).upstream()
 
 
-def new_targets_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinition:
+def new_targets_sensor(job: str) -> dg.SensorDefinition:
     """Return the sensor: each new file in the targets folder becomes a partition, and a run of the job."""
 
     @dg.sensor(
         name="new_targets",
-        job=job,
+        job_name=job,
         minimum_interval_seconds=_SECONDS,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Runs the whole experiment once for each new target file. Spends money.",
@@ -49,13 +44,13 @@ def new_targets_sensor(job: dg.UnresolvedAssetJobDefinition) -> dg.SensorDefinit
     return new_targets
 
 
-def recollect_schedule(study: Study, job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def recollect_schedule(study: Study, job: str) -> dg.ScheduleDefinition:
     """Return the schedule: each known target becomes a new revision, dated by the day of the tick."""
 
     @dg.schedule(
-        name=RECOLLECT,
+        name="recollect",
         cron_schedule=study.recollect,
-        job=job,
+        job_name=job,
         default_status=dg.DefaultScheduleStatus.STOPPED,
         execution_timezone="UTC",
         description="Collects all known targets anew and compares them with before. Spends money.",

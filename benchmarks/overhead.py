@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from tracepipe import collection, compression, evaluation, fidelity, inversion, statistics, students, surrogate
+from tracepipe import outputs as outputs_of
 from tracepipe.checkpoints import checkpoint_rows, training_gates
 from tracepipe.compute import PoolCompute
 from tracepipe.definitions import find_study, run_study, targets_folder
@@ -25,10 +26,11 @@ from tracepipe.identity import weights_id
 from tracepipe.journal import Sink
 from tracepipe.prompts.build import build_items, build_prompts
 from tracepipe.prompts.splits import split_gates
+from tracepipe.registry import find_target
 from tracepipe.report.write import write_report
 from tracepipe.serving import reachable
 from tracepipe.study import Exposure, Study, load_study
-from tracepipe.target import Target, find_target
+from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 
 
@@ -71,8 +73,8 @@ class Script:
         journal, trace_log = self.home.journal(name), self.home.trace_log(name)
         with reachable(self.target, self.folder, trace_log.path) as base_url:
             collection.collect(asked, self.target, base_url=base_url, journal=journal, trace_sink=Sink(trace_log))
-        outputs = self.keep("target_outputs", collection.read_outputs(asked, self.target, journal))
-        return outputs, self.keep("target_traces", collection.read_traces(outputs, trace_log))
+        outputs = self.keep("target_outputs", outputs_of.read_outputs(asked, self.target, journal))
+        return outputs, self.keep("target_traces", outputs_of.read_traces(outputs, trace_log))
 
     def invert(
         self, prompts: pl.DataFrame, outputs: pl.DataFrame, hidden: pl.DataFrame, examples: pl.DataFrame

@@ -9,13 +9,15 @@ from pathlib import Path
 import dagster as dg
 
 from assets import build_assets
-from assets.automation import new_targets_sensor, recollect_job, recollect_schedule
+from assets.automation import new_targets_sensor, recollect_schedule, recollected
 from resources.compute import ComputeResource
 from resources.home import HomeResource
 from resources.launch import JOB, Outcome, instance, prepare_dagster_home, run_job
 from resources.registry import RegistryResource
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.study import Study, load_study
+
+RECOLLECT = "recollect"
 
 __all__ = ["build_definitions", "defs", "find_study", "prepare_dagster_home", "run_study", "targets_folder"]
 
@@ -32,13 +34,15 @@ def targets_folder() -> Path:
 
 def build_definitions(study: Study, home: Home, targets: Path) -> dg.Definitions:
     """Return all that Dagster needs to know of a study."""
-    whole = dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description=study.description)
-    again = recollect_job()
+    again = "Collects a target and compares it with its previous revision."
     return dg.Definitions(
         assets=build_assets(study),
-        jobs=[whole, again],
-        sensors=[new_targets_sensor(whole)],
-        schedules=[recollect_schedule(study, again)],
+        jobs=[
+            dg.define_asset_job(JOB, selection=dg.AssetSelection.all(), description=study.description),
+            dg.define_asset_job(RECOLLECT, selection=recollected(), description=again),
+        ],
+        sensors=[new_targets_sensor(JOB)],
+        schedules=[recollect_schedule(study, RECOLLECT)],
         executor=dg.in_process_executor,
         resources={
             "home": HomeResource(root=str(home.root)),

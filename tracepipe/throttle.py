@@ -43,7 +43,7 @@ class Throttle:
     def __init__(self, limits: Limits, largest_output: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self.now = clock
-        self._width = float(limits.concurrency)
+        self.width = float(limits.concurrency)
         self._active = 0
         self._queue: deque[asyncio.Future[None]] = deque()
         self._requests = Meter(limits.requests_per_minute)
@@ -63,7 +63,7 @@ class Throttle:
 
     async def enter(self, input_tokens: float) -> float:
         """Wait for a free turn and for the time it may be used; return the tokens it is expected to use."""
-        while self._active >= max(1, int(self._width)):
+        while self._active >= max(1, int(self.width)):
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._queue.append(waiter)
             await waiter
@@ -81,7 +81,7 @@ class Throttle:
         self._wake()
 
     def _wake(self) -> None:
-        free = max(1, int(self._width)) - self._active
+        free = max(1, int(self.width)) - self._active
         while free > 0 and self._queue:
             self._queue.popleft().set_result(None)
             free -= 1
@@ -90,7 +90,7 @@ class Throttle:
         """Take note of a response: what it used, and whether the provider says that nothing is left for a while."""
         self._failures_in_a_row, self._test_pause = 0, 0.0
         self._last_success = self.now()
-        self._width = min(float(self._limits.concurrency), self._width + max(0.25, 4 / self._width))
+        self.width = min(float(self._limits.concurrency), self.width + max(0.25, 4 / self.width))
         if usage:
             self._tokens.give_back(expected - usage.input_tokens - usage.output_tokens)
             self._expected_output += (usage.output_tokens - self._expected_output) / 16
@@ -104,7 +104,7 @@ class Throttle:
         self._failures_in_a_row += 1
         if now - self._narrowed_at >= 1:
             self._narrowed_at = now
-            self._width = max(1.0, self._width * 0.75)
+            self.width = max(1.0, self.width * 0.75)
         # More failures than those in flight could explain: this is no burst that others will get through.
         if self._failures_in_a_row >= _HOPELESS + self._active and began >= self._tested_at:
             self._test_alone(now)
@@ -112,7 +112,7 @@ class Throttle:
 
     def _test_alone(self, now: float) -> None:
         """Let one request at a time find out whether the endpoint works again, and give up at the end of patience."""
-        self._width, self._tested_at = 1.0, now
+        self.width, self._tested_at = 1.0, now
         self._test_pause = min(2 * self._test_pause or 0.5, self._limits.patience_seconds / 8, _LONGEST_PAUSE)
         self._pause(self._test_pause)
         silent = now - self._last_success

@@ -10,12 +10,13 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.conftest import MODELS, TARGETS
-from tracepipe.engines.openai import request_body
+from tracepipe.engines.base import body_of
 from tracepipe.journal import Journal
 from tracepipe.miniature.build import BuildSize, build, measure
 from tracepipe.miniature.world import Problem, solve
+from tracepipe.registry import load_target
 from tracepipe.serving import ServingError, reachable
-from tracepipe.target import Target, load_target
+from tracepipe.target import Target
 
 PROBLEM = Problem(1, ("-2", "+1", "*4"))
 
@@ -68,7 +69,7 @@ def post(url: str, body: dict) -> dict:
 def test_the_server_shows_answer_and_summary_counts_its_reasoning_and_hides_the_trace(target: Target, tmp_path: Path):
     solution = solve(PROBLEM)
     with reachable(target, TARGETS, tmp_path / "traces.jsonl") as base_url:
-        response = post(f"{base_url}/responses", request_body(target, f"problem {PROBLEM.text}"))
+        response = post(f"{base_url}/responses", body_of(target, f"problem {PROBLEM.text}"))
     reasoning, message = response["output"]
     assert message["content"][0]["text"] == solution.answer
     assert [part["text"] for part in reasoning["summary"]] == [solution.summary]
@@ -79,7 +80,7 @@ def test_the_server_shows_answer_and_summary_counts_its_reasoning_and_hides_the_
 
 
 def test_the_server_shows_no_summary_where_none_is_asked_for_and_says_when_it_was_cut(target: Target, tmp_path: Path):
-    body = request_body(target.model_copy(update={"reasoning": None}), f"problem {PROBLEM.text}")
+    body = body_of(target.model_copy(update={"reasoning": None}), f"problem {PROBLEM.text}")
     with reachable(target, TARGETS, tmp_path / "traces.jsonl") as base_url:
         whole = post(f"{base_url}/responses", body)
         cut = post(f"{base_url}/responses", body | {"max_output_tokens": 3})

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.conftest import TARGETS
 from tracepipe.records import INVERTED_TRACES, OUTCOMES, PROMPTS, SURROGATE_TRACES, TARGET_OUTPUTS, from_rows
+from tracepipe.registry import load_target
 from tracepipe.students import TermsForbid, example_gates, require_permission, student_examples
 from tracepipe.study import Study
-from tracepipe.target import Target, load_target
+from tracepipe.target import Target
 
 
 @pytest.fixture

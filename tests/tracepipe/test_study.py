@@ -7,9 +7,10 @@ import yaml
 
 from tests.conftest import TARGETS, write_study
 from tracepipe.home import CHECKOUT
+from tracepipe.registry import find_target, load_target, load_targets
 from tracepipe.spec import SpecError
 from tracepipe.study import Study, load_study
-from tracepipe.target import Target, find_target, load_target, load_targets
+from tracepipe.target import Target
 from tracepipe.wording import inverter_wording
 
 
