@@ -36,7 +36,8 @@ def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec]
     }
     stages = ("student", "benchmark_answers", "benchmark_scores")
     per_condition = {f"{name}/{one}" for name in stages for one in study.conditions}
-    partitioned = {"target_outputs", "target_traces", "student_examples", "oracle_examples", "comparison", "report"}
+    shown = {"target_outputs", "target_attempts", "target_changes", "dead_letters", "summary_style"}
+    partitioned = shown | {"target_traces", "student_examples", "oracle_examples", "comparison", "report"}
     assert set(specs) == STUDY_TABLES | partitioned | per_exposure | per_condition
 
 

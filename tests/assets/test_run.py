@@ -155,7 +155,7 @@ def test_the_catalogue_shows_materialisations_inputs_and_rows(finished: Home):
         inputs = catalogue.execute("SELECT input FROM inputs WHERE asset = 'inverted_traces/summary'").fetchall()
         scores = catalogue.execute("SELECT count(*), count(DISTINCT seed) FROM benchmark_scores_oracle").fetchone()
         failed = catalogue.execute("SELECT count(*) FROM gates WHERE NOT passed").fetchone()
-    assert {name for (name,) in inputs} == {"prompts", "target_outputs", "inverter/summary"}
+    assert {name for (name,) in inputs} == {"prompts", "target_outputs", "inverter/summary", "summary_style"}
     assert scores == (96, 2)
     assert failed == (0,)
 
