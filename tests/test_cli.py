@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from resources.launch import instance
 from tests.conftest import write_study
+from tests.provider import Provider, serving
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.study import Study
 
@@ -109,3 +111,67 @@ def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_table(
         statuses = sorted(run.status.value for run in opened.get_runs())
         assert statuses == ["FAILURE", "SUCCESS"]
         assert opened.event_log_storage.get_concurrency_info("gpu").active_slot_count == 0
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def bought(provider: Provider, tmp_path: Path, study_content: dict) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command on a home, a study and a targets folder of its own, with the provider's key in its variable."""
+    study_content["prompts"]["splits"] = {"surrogate": 16, "target": 16}
+    study = write_study(tmp_path, study_content)
+    folders = {"TRACEPIPE_TARGETS": str(tmp_path / "targets"), "PROVIDER_KEY": provider.key, "STUDY": str(study)}
+    (tmp_path / "targets").mkdir()
+
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        filled = [argument.replace("STUDY", str(study)) for argument in arguments]
+        return tracepipe(tmp_path / "home", *filled, **folders)
+
+    return command
+
+
+def test_a_target_is_added_checked_estimated_and_its_failed_rows_bought_again(
+    provider: Provider, bought: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+):
+    options = ("--base-url", provider.url, "--key-env", "PROVIDER_KEY", "--price", "1", "10", "--budget", "1")
+    added = bought("targets", "add", "lab/Model", *options)
+    assert added.returncode == 0, added.stderr
+    (path,) = (tmp_path / "targets").glob("*.yaml")
+    name = path.stem
+    assert f"next:    tracepipe targets check {name}" in added.stdout
+    assert "is there already" in bought("targets", "add", "lab/Model", *options).stderr
+    assert "outcome ok, shows answer and summary" in bought("targets", "check", name).stdout
+
+    prior = json.loads(bought("estimate", "STUDY", "--target", name, "--json").stdout)
+    assert (prior["rows"], prior["basis"][:5]) == (16, "prior")
+    measured = bought("estimate", "STUDY", "--target", name, "--probe", "12")
+    assert "4 rows to ask, 12 collected" in measured.stdout
+    assert "12 answered rows" in measured.stdout
+
+    provider.fatal = "bad key"
+    stopped = bought("run", "STUDY", "--target", name, "--select", "+key:dead_letters")
+    assert stopped.returncode == 1
+    assert "the key in PROVIDER_KEY is refused" in stopped.stderr
+    assert "12 of 16 rows are collected and kept" in stopped.stderr
+    assert provider.key not in stopped.stderr + stopped.stdout
+    provider.fatal = None
+
+    provider.spoil = "cut"
+    assert bought("run", "STUDY", "--target", name, "--select", "+key:dead_letters").returncode == 0
+    listed = json.loads(bought("retry", "STUDY", "--target", name, "--json").stdout)
+    assert [(row["outcome"], row["rows"]) for row in listed] == [("truncated", 4)]
+    assert "the outcomes are: ok, truncated" in bought("retry", "STUDY", "--target", name, "--outcome", "odd").stderr
+    provider.spoil = None
+    again = bought("retry", "STUDY", "--target", name, "--outcome", "truncated", "--yes")
+    assert again.returncode == 0, again.stderr
+    assert "4 rows, at most" in again.stdout
+    store = Home(tmp_path / "home").store("tiny")
+    assert store.read("target_outputs", name)["outcome"].unique().to_list() == ["ok"]
+    assert store.read("dead_letters", name).height == 0
+    assert store.read("target_attempts", name)["cost_usd"].sum() == pytest.approx(
+        sum(usd for _, prompt, usd, _ in provider.sent if prompt.startswith("problem"))
+    )

@@ -117,7 +117,7 @@ class _Collection:
         self._base_url = base_url
         self._ledger = ledger
         self._requests = requests
-        self._throttle = Throttle(target.limits, target.max_output_tokens)
+        self._throttle = Throttle(target.limits, target.max_output_tokens, rest=ledger.goes_on_after)
         self._unusable: list[str] = []
 
     async def run(self, look: Callable[[], Probe]) -> None:

@@ -83,6 +83,11 @@ class Ledger:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stop.wait(), seconds)
 
+    async def goes_on_after(self, seconds: float) -> bool:
+        """Rest, and return whether the run goes on."""
+        await self.rest(seconds)
+        return not self.stopped
+
     def fits(self, worst_usd: float) -> bool:
         """Whether a worst case fits into what is left of the budget."""
         return self.books.committed_usd + worst_usd <= self._target.budget_usd

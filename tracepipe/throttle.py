@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from tracepipe.engines.failures import Failure
@@ -40,8 +40,23 @@ class Throttle:
     one at a time with growing pauses between them, until `limits.patience_seconds` are over; then `gave_up` says so.
     """
 
-    def __init__(self, limits: Limits, largest_output: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        largest_output: int,
+        clock: Callable[[], float] = time.monotonic,
+        rest: Callable[[float], Awaitable[bool]] | None = None,
+    ) -> None:
+        """Open a throttle.
+
+        Args:
+            limits: The target's.
+            largest_output: Tokens that a response has at most; expected until responses say otherwise.
+            clock: Seconds.
+            rest: Waits so many seconds, and returns False at once where the run is stopped.
+        """
         self._limits = limits
+        self._rest = rest or _sleep
         self.now = clock
         self.width = float(limits.concurrency)
         self._active = 0
@@ -71,8 +86,8 @@ class Throttle:
         expected = input_tokens + self._expected_output
         now = self.now()
         at = max(self._requests.take(1, now), self._tokens.take(expected, now))
-        while (wait := max(at, self._not_before) - self.now()) > 0:
-            await asyncio.sleep(wait)
+        while (wait := max(at, self._not_before) - self.now()) > 0 and await self._rest(wait):
+            continue
         return expected
 
     def leave(self) -> None:
@@ -121,6 +136,11 @@ class Throttle:
 
     def _pause(self, seconds: float) -> None:
         self._not_before = max(self._not_before, self.now() + seconds)
+
+
+async def _sleep(seconds: float) -> bool:
+    await asyncio.sleep(seconds)
+    return True
 
 
 class Turn:

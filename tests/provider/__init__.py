@@ -46,6 +46,7 @@ class Provider:
 
     Attributes:
         fatal: One of FATAL, which then meets every request.
+        spoil: How all prompts are answered while it is set, such as `cut`.
         faults: The share of requests that meet one of PASSING, and of prompts that meet one of LASTING, at random.
         latency: Seconds that an answer takes.
         version: The model that is said to have answered.
@@ -57,6 +58,7 @@ class Provider:
     key: str = "good-key"
     down: bool = True
     fatal: str | None = None
+    spoil: str | None = None
     faults: float = 0.0
     latency: float = 0.0
     version: str = "m-2026"
@@ -128,6 +130,8 @@ class Provider:
 
     def words(self, prompt: str) -> str:
         """What lastingly goes wrong with a prompt."""
+        if self.spoil:
+            return self.spoil
         drawn = share("lasting", prompt)
         return LASTING[int(drawn / self.faults * len(LASTING))] if drawn < self.faults else prompt
 

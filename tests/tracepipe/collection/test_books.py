@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -108,6 +108,7 @@ class Collector(RuleBasedStateMachine):
 
 
 TestCollector = Collector.TestCase
+TestCollector.settings = settings(max_examples=40, deadline=None)
 
 
 def history(prompt: str, fates: list[str]) -> list[dict]:

@@ -186,6 +186,7 @@ def test_what_every_request_would_meet_stops_at_once_and_says_what_to_do(
     with pytest.raises(CollectionStopped) as stop:
         collecting.run(target_of(provider, delivery=delivery), *prompts)
     assert words in str(stop.value)
+    assert provider.key not in str(stop.value) + collecting.journal.path.read_text()
     assert "0 of 50 rows are collected" in str(stop.value)
     assert provider.asked.total() <= 4
     provider.fatal = None

@@ -8,6 +8,7 @@ import pytest
 
 from tests.provider import Provider
 from tests.tracepipe.collection.conftest import Collecting, target_of
+from tracepipe.collection import CollectionStopped
 from tracepipe.engines.failures import Failure, by_status, exhausted_for
 from tracepipe.engines.reading import Usage
 from tracepipe.target import Limits
@@ -113,6 +114,14 @@ def test_no_more_than_the_given_number_is_asked_at_once(provider: Provider, coll
     provider.latency = 0.02
     collecting.run(target_of(provider, limits={"concurrency": 3}), *PROMPTS)
     assert provider.most == 3
+
+
+def test_a_stopped_run_does_not_wait_for_its_turns(provider: Provider, collecting: Collecting):
+    provider.fatal = "bad key"
+    started = time.monotonic()
+    with pytest.raises(CollectionStopped):
+        collecting.run(target_of(provider, limits={"requests_per_minute": 2, "concurrency": 8}), *PROMPTS)
+    assert time.monotonic() - started < 10
 
 
 def test_turns_are_given_to_all_who_wait():
