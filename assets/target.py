@@ -80,7 +80,7 @@ def _target_outputs(step: Step) -> Made:
         "cost USD": rows["cost_usd"].sum(),
         "reasoning tokens": rows["reasoning_tokens"].sum(),
         "rows with a summary": rows["summary"].count(),
-        "probe": str(probe),
+        "probe": str(probe) if probe.rows else None,
     }
     return Made(rows, outputs.output_gates(prompts, rows), details)
 

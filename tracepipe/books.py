@@ -17,6 +17,7 @@ from typing import Any
 
 from tracepipe.engines.reading import Usage, usage_of
 from tracepipe.journal import Journal
+from tracepipe.spec import SpecError
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,18 @@ class Books:
 
     @classmethod
     def of(cls, journal: Journal) -> "Books":
-        """Add up a journal."""
+        """Add up a journal.
+
+        Raises:
+            SpecError: If it holds what is no entry.
+        """
         books = cls()
         for offset, entry in journal.placed():
+            if "kind" not in entry:
+                raise SpecError(
+                    f"{journal.path}: the line at byte {offset} is no entry of a journal; an earlier TracePipe wrote "
+                    "other ones: move the file elsewhere to begin a new journal"
+                )
             books.enter(entry, offset)
         return books
 

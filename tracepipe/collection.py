@@ -171,7 +171,7 @@ class _Collection:
             self._unusable.clear()
             return
         self._unusable.append(outcome)
-        if len(self._unusable) >= _MOST_UNUSABLE:
+        if len(self._unusable) >= _MOST_UNUSABLE and self._ledger.books.waiting(self._requests):
             counted = dict(Counter(self._unusable).most_common())
             outcomes = ", ".join(f"{name} {count}" for name, count in counted.items())
             self._ledger.stop(
@@ -185,7 +185,7 @@ class _Collection:
         total, left = len(self._requests), len(books.waiting(self._requests))
         answered = [books.accounts[key] for key in self._requests if key in books.accounts]
         costs = [one.response.cost_usd for one in answered if one.response and one.response.cost_usd is not None]
-        unsure = books.possible_usd + books.pending_usd
+        unsure = max(0.0, books.possible_usd + books.pending_usd)
         needed = f", about {left * sum(costs) / len(costs):.2f} USD for the {left} rows left" if costs and left else ""
         return (
             f"{self._ledger.stopped}; {total - left} of {total} rows are collected and kept; "

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from tracepipe.spec import SpecError
+
 _BLOCK = 1 << 12
 
 
@@ -68,7 +70,7 @@ class Journal:
         try:
             entry: dict[str, Any] = json.loads(line)
         except ValueError as error:
-            raise ValueError(
+            raise SpecError(
                 f"{self.path}: the line at byte {offset} is no JSON ({error}); the file was changed by something else: "
                 "restore it, or take that line out"
             ) from None

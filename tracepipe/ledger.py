@@ -94,7 +94,10 @@ class Ledger:
 
     def stop_over_budget(self) -> None:
         """Stop because the next request does not fit and none is left to wait for."""
-        self.stop(f"target '{self._target.name}': the next request could exceed budget_usd {self._target.budget_usd:g}")
+        self.stop(
+            f"target '{self._target.name}': the next request could exceed budget_usd {self._target.budget_usd:g}; "
+            "raise it, or ask for fewer prompts"
+        )
 
     async def begin(self, request: Request) -> str | None:
         """Reserve the worst case of a live request and record the attempt.

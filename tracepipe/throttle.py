@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+from tracepipe import progress
 from tracepipe.engines.failures import Failure
 from tracepipe.engines.reading import Usage
 from tracepipe.target import Limits
@@ -135,6 +136,8 @@ class Throttle:
             self.gave_up = f"{self._failures_in_a_row} requests in a row failed, and none succeeded for {silent:.0f} s"
 
     def _pause(self, seconds: float) -> None:
+        if seconds > _LONGEST_PAUSE and self.now() + seconds > self._not_before + 1:
+            progress.note(f"the provider asks to wait {seconds:.0f} s; nothing is asked until then")
         self._not_before = max(self._not_before, self.now() + seconds)
 
 

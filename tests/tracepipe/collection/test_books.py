@@ -18,6 +18,7 @@ from tracepipe.engines.failures import Failure
 from tracepipe.journal import Journal, Sink
 from tracepipe.ledger import Ledger
 from tracepipe.outputs import read_outputs
+from tracepipe.spec import SpecError
 from tracepipe.target import Target
 
 TARGET = Target(
@@ -109,6 +110,13 @@ class Collector(RuleBasedStateMachine):
 
 TestCollector = Collector.TestCase
 TestCollector.settings = settings(max_examples=40, deadline=None)
+
+
+def test_a_journal_of_another_format_is_an_error_that_says_what_to_do(tmp_path: Path):
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append({"request_key": "r", "response": {}})
+    with pytest.raises(SpecError, match=r"journal\.jsonl: the line at byte 0 .* move the file elsewhere"):
+        Books.of(journal)
 
 
 def history(prompt: str, fates: list[str]) -> list[dict]:
