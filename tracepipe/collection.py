@@ -104,9 +104,13 @@ def collect(prompts: pl.DataFrame, target: Target, *, base_url: str, journal: Jo
             first = prompts.head(target.probe)
             asyncio.run(collection.run(lambda: probe_of(read_rows(first, target, journal, ledger.books))))
         except* OSError as errors:
-            ledger.stop(f"{journal.path}: cannot be written: {errors.exceptions[0]}")
+            ledger.stop(f"{journal.path}: cannot be written: {_first(errors)}")
         if ledger.stopped:
             raise CollectionStopped(collection.account_of_stop())
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 class _Collection:

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +13,7 @@ from tests.tracepipe.collection.conftest import VARIABLE, Collecting, target_of
 from tracepipe.collection import CollectionStopped, check, reopen
 from tracepipe.engines.base import request_of
 from tracepipe.identity import prompt_id
+from tracepipe.journal import Journal
 from tracepipe.outputs import dead_letters, output_gates, read_attempts, read_outputs, read_traces, trace_gates
 from tracepipe.spec import SpecError
 
@@ -191,6 +193,18 @@ def test_what_every_request_would_meet_stops_at_once_and_says_what_to_do(
     assert provider.asked.total() <= 4
     provider.fatal = None
     assert collecting.run(target_of(provider), *prompts)["outcome"].unique().to_list() == ["ok"]
+
+
+class Full(Journal):
+    def append_all(self, entries: Sequence[dict]) -> list[int]:
+        raise OSError(28, "No space left on device", str(self.path))
+
+
+def test_a_full_disk_stops_before_anything_is_sent(provider: Provider, collecting: Collecting, tmp_path: Path):
+    collecting.journal = Full(tmp_path / "journal.jsonl")
+    with pytest.raises(CollectionStopped, match=r"journal\.jsonl: cannot be written: .*No space left on device"):
+        collecting.run(target_of(provider), *"abcdefgh")
+    assert provider.asked.total() == 0
 
 
 def test_a_missing_key_is_named_by_its_variable(
