@@ -57,6 +57,7 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
     study = graph.study
 
     def make(step: Step) -> Made:
+        """Compare the trained inverter's traces, and its untrained base's, with the real ones."""
         shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
         traces, base = step.read("target_traces"), step.study.inverter.model
         zero_shot = inversion.invert(step.study, exposure, base, weights_id(base), shown, step.bench)

@@ -11,6 +11,7 @@ from tracepipe.records import (
     TARGET_CHANGES,
     TARGET_OUTPUTS,
     TARGET_TRACES,
+    empty,
 )
 from tracepipe.report.tables import preview_grid
 from tracepipe.serving import reachable
@@ -127,7 +128,7 @@ def _add_changes(graph: Graph) -> None:
     def make(step: Step) -> Made:
         earlier = step.earlier_revision("target_outputs")
         if earlier is None:
-            return Made(revisions.no_changes(), details={"against": "nothing: this is the first revision"})
+            return Made(empty(TARGET_CHANGES), details={"against": "nothing: this is the first revision"})
         changed = revisions.changes(*earlier, step.read("target_outputs"))
         return Made(changed, details={"against": earlier[0]})
 

@@ -6,7 +6,7 @@ import polars as pl
 
 from tracepipe.grading.boxed import last_boxed
 from tracepipe.outputs import USABLE
-from tracepipe.records import TARGET_CHANGES, empty, from_rows
+from tracepipe.records import TARGET_CHANGES, from_rows
 
 VERSION = "1"
 
@@ -63,8 +63,3 @@ def _mean(values: pl.Series | None) -> float | None:
     if not isinstance(mean, float):
         return None
     return 100 * mean if values is not None and values.dtype == pl.Boolean else mean
-
-
-def no_changes() -> pl.DataFrame:
-    """Return the table of a first revision: TARGET_CHANGES without rows."""
-    return empty(TARGET_CHANGES)

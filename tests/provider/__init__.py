@@ -49,6 +49,7 @@ class Provider:
         spoil: How all prompts are answered while it is set, such as `cut`.
         faults: The share of requests that meet one of PASSING, and of prompts that meet one of LASTING, at random.
         latency: Seconds that an answer takes.
+        retry_after: Seconds that a 429 asks to wait.
         version: The model that is said to have answered.
         asked: How often each prompt was asked; `bodies` are the requests, `most` the largest number at once.
         sent: `(request id, prompt, USD, time)` of every answer that was sent to its end.
@@ -61,6 +62,7 @@ class Provider:
     spoil: str | None = None
     faults: float = 0.0
     latency: float = 0.0
+    retry_after: str = "0.05"
     version: str = "m-2026"
     headers: dict[str, str] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
@@ -109,7 +111,7 @@ class Provider:
     def _fault(self, prompt: str) -> Response | None:
         words = self._passing(prompt)
         if words == "rate limited":
-            return JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": "0.05"})
+            return JSONResponse({"error": {"message": "slow down"}}, 429, headers={"retry-after": self.retry_after})
         if words.startswith("error"):
             return JSONResponse({"error": {"message": "down"}}, int(words.split()[1]))
         if prompt.startswith("flagged"):

@@ -67,6 +67,12 @@ def killed_after(collecting: Collecting, kind: str) -> None:
     collecting.journal.path.write_text("".join(kept))
 
 
+def killed_before_its_batch_was_noted(collecting: Collecting) -> None:
+    """Leave the journal's attempts alone."""
+    lines = collecting.journal.path.read_text().splitlines(keepends=True)
+    collecting.journal.path.write_text("".join(line for line in lines if '"kind": "attempt"' in line))
+
+
 @pytest.mark.parametrize("kind", ["batch", "response"])
 def test_a_batch_under_way_when_a_process_died_is_taken_up(provider: Provider, collecting: Collecting, kind: str):
     target = target_of(provider, delivery="batch")
@@ -79,8 +85,7 @@ def test_a_batch_under_way_when_a_process_died_is_taken_up(provider: Provider, c
 def test_a_batch_whose_creation_was_never_noted_is_found_again(provider: Provider, collecting: Collecting):
     target = target_of(provider, delivery="batch")
     before = collecting.run(target, *PROMPTS)
-    lines = collecting.journal.path.read_text().splitlines(keepends=True)
-    collecting.journal.path.write_text("".join(line for line in lines if '"kind": "attempt"' in line))
+    killed_before_its_batch_was_noted(collecting)
     assert collecting.run(target, *PROMPTS).equals(before)
     assert len(provider.batches.created) == 1
 
@@ -88,8 +93,7 @@ def test_a_batch_whose_creation_was_never_noted_is_found_again(provider: Provide
 def test_a_batch_that_was_never_created_is_asked_for_again(provider: Provider, collecting: Collecting):
     target = target_of(provider, delivery="batch")
     before = collecting.run(target, *PROMPTS)
-    lines = collecting.journal.path.read_text().splitlines(keepends=True)
-    collecting.journal.path.write_text("".join(line for line in lines if '"kind": "attempt"' in line))
+    killed_before_its_batch_was_noted(collecting)
     provider.batches.created.clear()
     provider.batches.files.clear()
     provider.asked.clear()

@@ -41,7 +41,7 @@ def test_each_prompt_ends_in_one_row_with_its_outcome(provider: Provider, collec
 
 def test_an_answer_without_summary_stays_usable_for_the_answer_exposure(provider: Provider, collecting: Collecting):
     shown = collecting.run(target_of(provider), "no summary")
-    assert shown.row(0, named=True) | {"outcome": "empty_summary"} == shown.row(0, named=True)
+    assert shown["outcome"].to_list() == ["empty_summary"]
     assert shown["answer"].to_list() == ["answer to no summary"]
     answers = collecting.run(target_of(provider, exposes="answer"), "no summary")
     assert answers["outcome"].to_list() == ["ok"]
