@@ -150,6 +150,19 @@ def test_a_failed_gate_stops_what_is_downstream_and_names_the_rows(home: Home, t
     assert not any(asset.startswith(("inverter/", "inverted_traces")) for asset in made)
 
 
+def test_summaries_of_another_style_do_not_reach_the_inverter(home: Home, tmp_path: Path, study_content: dict):
+    # The two sides' prompts differ, so their compression differs a little: here that is too much.
+    study_content["summary_style"] = {"factor": 1.0001, "points": 25}
+    study = load_study(write_study(tmp_path, study_content))
+    outcome = run_study(study, home, TARGETS, "miniature", "+key:inverted_traces/*")
+    (failure,) = outcome.failures
+    assert (failure.asset, failure.kind) == ("summary_style", "gate")
+    assert "compression" in failure.message
+    assert "study key summary_style" in failure.message
+    assert "inverted_traces/summary" not in outcome.made
+    assert "inverted_traces/answer" in outcome.made
+
+
 def test_the_catalogue_shows_materialisations_inputs_and_rows(finished: Home):
     with duckdb.connect(str(finished.catalogue), read_only=True) as catalogue:
         inputs = catalogue.execute("SELECT input FROM inputs WHERE asset = 'inverted_traces/summary'").fetchall()
