@@ -63,8 +63,9 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
         zero_shot = inversion.invert(step.study, exposure, base, weights_id(base), shown, step.bench)
         trained = step.read(f"inverted_traces/{exposure}")
         tokenizer = step.study.student.model
-        scores = fidelity.fidelity(trained, traces, "trained", tokenizer).vstack(
-            fidelity.fidelity(zero_shot, traces, "zero_shot", tokenizer)
+        words = step.study.fidelity_words
+        scores = fidelity.fidelity(trained, traces, "trained", tokenizer, words).vstack(
+            fidelity.fidelity(zero_shot, traces, "zero_shot", tokenizer, words)
         )
         return Made(scores, fidelity.fidelity_gates(shown, scores))
 
@@ -76,7 +77,7 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
             "base without training (zero-shot); paper, fidelity table.",
             table=TRACE_FIDELITY,
             version=fidelity.VERSION,
-            config=[study.inverter.identity(), study.student.identity()["weights"]],
+            config=[study.inverter.identity(), study.student.identity()["weights"], study.fidelity_words],
             reads=("prompts", "target_outputs", "target_traces", f"inverted_traces/{exposure}"),
             inapplicable=lambda target: hides_traces(target) or hides(exposure, target),
             gates={

@@ -1,30 +1,37 @@
-"""How close inverted traces come to an open target's real ones (paper, fidelity table). Auxiliary to accuracy.
+"""How close inverted traces come to an open target's real ones (paper, fidelity table). Auxiliary to accuracy."""
 
-ROUGE-1/2/L are `rouge_score` with stemming, F-measure; token F1 is over the sets of NLTK word tokens
-of the text taken as one line, which needs no downloaded sentence model; all x100.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from functools import lru_cache, partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from tracepipe import progress
 from tracepipe.gates import Gate, ids_preserved
-from tracepipe.records import TRACE_FIDELITY, from_rows
+from tracepipe.overlap import METRICS, overlap
+from tracepipe.parallel import Lost, each
+from tracepipe.records import TRACE_FIDELITY, conform, from_rows
+from tracepipe.words import Words
 
-VERSION = "1"
-_ROUGE = ("rouge1", "rouge2", "rougeL")
+VERSION = "2"
+_CHUNK = 16
+_WORTH_PROCESSES = 200  # pairs; starting processes takes a second
+
+Pair = tuple[str, str]
+"""A reference and a synthesized text."""
 
 
-def fidelity(inverted: pl.DataFrame, traces: pl.DataFrame, inverter: str, tokenizer_folder: str) -> pl.DataFrame:
+def fidelity(inverted: pl.DataFrame, traces: pl.DataFrame, inverter: str, tokenizer: str, words: Words) -> pl.DataFrame:
     """Compare inverted traces with the real ones of the same prompts.
 
     Args:
         inverted: INVERTED_TRACES; truncated ones are compared too, as they are.
         traces: TARGET_TRACES.
         inverter: `trained` or `zero_shot`.
-        tokenizer_folder: Folder or hub id of the tokenizer that lengths are counted with.
+        tokenizer: Folder or hub id of the tokenizer that lengths are counted with.
+        words: How words are found, see `tracepipe.words`.
 
     Returns:
         TRACE_FIDELITY, one row per inverted trace whose real trace exists.
@@ -32,50 +39,64 @@ def fidelity(inverted: pl.DataFrame, traces: pl.DataFrame, inverter: str, tokeni
     pairs = inverted.select("prompt_id", "request_key", "inverted_trace").join(
         traces.select("prompt_id", "trace"), on="prompt_id", validate="1:1", maintain_order="left"
     )
-    reference_lengths = count_tokens(pairs["trace"].to_list(), tokenizer_folder)
-    synthesized_lengths = count_tokens(pairs["inverted_trace"].to_list(), tokenizer_folder)
-    rows = []
-    with progress.task(f"fidelity ({inverter})", pairs.height) as advance:
-        scorer = Scorer()
-        for pair, real, forged in zip(pairs.iter_rows(named=True), reference_lengths, synthesized_lengths, strict=True):
-            kept = {"prompt_id": pair["prompt_id"], "request_key": pair["request_key"], "inverter": inverter}
-            lengths = {"reference_tokens": real, "synthesized_tokens": forged, "length_recovery": forged / max(real, 1)}
-            rows.append(kept | scorer.score(pair["trace"], pair["inverted_trace"]) | lengths)
-            advance(1)
-    return from_rows(rows, TRACE_FIDELITY)
+    if not pairs.height:
+        return from_rows([], TRACE_FIDELITY)
+    texts = pairs.select("trace", "inverted_trace").iter_rows()
+    scores = pl.DataFrame(list(score_pairs(texts, pairs.height, words, tokenizer, f"fidelity ({inverter})")))
+    named = pairs.select("prompt_id", "request_key", inverter=pl.lit(inverter), words=pl.lit(words))
+    columns = [name for name in TRACE_FIDELITY if name in scores.columns]
+    return conform(pl.concat([named, scores.select(columns)], how="horizontal"), TRACE_FIDELITY)
 
 
-class Scorer:
-    """Token F1 and ROUGE of one pair at a time."""
+def score_pairs(
+    pairs: Iterable[Pair], total: int, words: Words, tokenizer: str | None, label: str
+) -> Iterator[dict[str, float]]:
+    """Score pairs on all cores, in their order, holding few of them in memory.
 
-    def __init__(self) -> None:
-        from nltk.tokenize import NLTKWordTokenizer
-        from rouge_score.rouge_scorer import RougeScorer
+    Yields:
+        What `tracepipe.overlap.overlap` returns, and `length_recovery`: synthesized length over reference length,
+        in `reference_tokens` and `synthesized_tokens` where there is a tokenizer, otherwise in words.
+    """
+    score = partial(_score_chunk, words, tokenizer)
+    chunks = _chunks(iter(pairs))
+    with progress.task(label, total) as advance:
+        for scores in each(score, chunks) if total >= _WORTH_PROCESSES else map(score, chunks):
+            if isinstance(scores, Lost):
+                raise RuntimeError(f"{label}: {scores.reason}")
+            yield from scores
+            advance(len(scores))
 
-        self._rouge = RougeScorer(list(_ROUGE), use_stemmer=True)
-        self._words = NLTKWordTokenizer()
 
-    def score(self, reference: str, synthesized: str) -> dict[str, float]:
-        """Return `token_f1, rouge1, rouge2, rougeL`, x100."""
-        rouge = self._rouge.score(reference, synthesized)
-        f1 = token_f1(self._words.tokenize(reference), self._words.tokenize(synthesized))
-        return {"token_f1": 100 * f1} | {name: 100 * rouge[name].fmeasure for name in _ROUGE}
+def _score_chunk(words: Words, tokenizer: str | None, pairs: list[Pair]) -> list[dict[str, float]]:
+    return [_score(words, tokenizer, pair) for pair in pairs]
 
 
-def token_f1(reference: Sequence[str], synthesized: Sequence[str]) -> float:
-    """Return the F1 of the two sets of tokens, 0 to 1."""
-    left, right = set(reference), set(synthesized)
-    shared = len(left & right)
-    return 2 * shared / (len(left) + len(right)) if shared else 0.0
+def _score(words: Words, tokenizer: str | None, pair: Pair) -> dict[str, float]:
+    scores = overlap(*pair, words)
+    unit = "words" if tokenizer is None else "tokens"
+    if tokenizer is not None:
+        lengths = count_tokens(list(pair), tokenizer)
+        scores |= dict(zip(("reference_tokens", "synthesized_tokens"), lengths, strict=True))
+    return scores | {"length_recovery": scores[f"synthesized_{unit}"] / max(scores[f"reference_{unit}"], 1)}
+
+
+def _chunks(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
+    while chunk := list(islice(pairs, _CHUNK)):
+        yield chunk
 
 
 def count_tokens(texts: list[str], tokenizer_folder: str) -> list[int]:
     """Count the tokens of each text, special tokens apart."""
+    encoded = _load_tokenizer(tokenizer_folder).encode_batch(texts, add_special_tokens=False)
+    return [len(encoding.ids) for encoding in encoded]
+
+
+@lru_cache(1)
+def _load_tokenizer(folder: str) -> Any:
     from tokenizers import Tokenizer
 
-    local = Path(tokenizer_folder, "tokenizer.json")
-    tokenizer = Tokenizer.from_file(str(local)) if local.exists() else Tokenizer.from_pretrained(tokenizer_folder)
-    return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    local = Path(folder, "tokenizer.json")
+    return Tokenizer.from_file(str(local)) if local.exists() else Tokenizer.from_pretrained(folder)
 
 
 def fidelity_gates(shown: pl.DataFrame, scores: pl.DataFrame) -> list[Gate]:
@@ -89,16 +110,16 @@ def fidelity_gates(shown: pl.DataFrame, scores: pl.DataFrame) -> list[Gate]:
 
 
 def mean_fidelity(scores: pl.DataFrame) -> pl.DataFrame:
-    """Return the means per inverter: `inverter, traces, token_f1, rouge1, rouge2, rougeL, length_recovery`.
+    """Return the means per inverter: `inverter, words, traces, bleu, token_f1, rouge1, rouge2, rougeL`, and lengths.
 
-    Length recovery is the ratio of the mean lengths.
+    `reference_tokens` and `synthesized_tokens` are mean lengths; `length_recovery` is the ratio of the two.
     """
     return (
-        scores.group_by("inverter")
+        scores.group_by("inverter", "words")
         .agg(
             pl.len().alias("traces"),
-            pl.col("token_f1", *_ROUGE).mean(),
-            (pl.col("synthesized_tokens").mean() / pl.col("reference_tokens").mean()).alias("length_recovery"),
+            pl.col(*METRICS, "reference_tokens", "synthesized_tokens").mean(),
         )
-        .sort("inverter", descending=False)
+        .with_columns(length_recovery=pl.col("synthesized_tokens") / pl.col("reference_tokens"))
+        .sort("inverter")
     )

@@ -155,6 +155,8 @@ TRACE_FIDELITY: Table = {
     "prompt_id": _PROMPT_ID,
     "request_key": _REQUEST_KEY,
     "inverter": Column(_TEXT, "trained, or zero_shot: the inverter's base without training"),
+    "words": Column(_TEXT, "how NLTK's words were found: one_line or sentences; the paper's code splits sentences"),
+    "bleu": Column(_FLOAT, "NLTK sentence BLEU with smoothing method 3, x100"),
     "token_f1": Column(_FLOAT, "token F1 over the sets of NLTK words, x100"),
     "rouge1": Column(_FLOAT, "ROUGE-1 F-measure with stemming, x100"),
     "rouge2": Column(_FLOAT, "ROUGE-2 F-measure with stemming, x100"),

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tracepipe.identity import data_stamps, digest, weights_id
 from tracepipe.spec import Slug, Spec, load_spec, resolve_data, resolve_path
+from tracepipe.words import Words
 
 Exposure = Literal["summary", "answer"]
 Condition = Literal[
@@ -18,6 +19,7 @@ Condition = Literal[
     "inverted_answer",
     "oracle",
 ]
+Rule = Literal["exact", "ngram", "cover", "fuzzy"]
 Fraction = Annotated[float, Field(gt=0, le=1)]
 
 INVERTED: dict[str, Exposure] = {"inverted_summary": "summary", "inverted_answer": "answer"}
@@ -236,6 +238,16 @@ class SummaryStyle(Spec):
     )
 
 
+class Decontamination(Spec):
+    """Which prompts are left out because a benchmark asks much the same; see `tracepipe.prompts.decontamination`."""
+
+    rules: tuple[Rule, ...] = ("exact", "ngram", "cover", "fuzzy")
+    ngram: int = Field(13, gt=1, description="rule ngram: words in a row that prompt and item share")
+    cover_ngram: int = Field(8, gt=1, description="rule cover: words in a row ...")
+    cover_share: Fraction = Field(0.5, description="... that together make up so much of the item")
+    fuzzy_ratio: float = Field(95, gt=50, le=100, description="rule fuzzy: similarity of prompt and short item, %")
+
+
 class Study(Spec):
     """One experiment: roles, prompts, exposures, conditions, recipes and benchmarks."""
 
@@ -252,6 +264,8 @@ class Study(Spec):
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     compute: Compute = Compute()
     summary_style: SummaryStyle = SummaryStyle()
+    decontamination: Decontamination = Decontamination()
+    fidelity_words: Words = Field("one_line", description="how fidelity finds words; sentences needs NLTK's punkt_tab")
     recollect: str = Field(
         "0 3 1 * *",
         pattern=r"^\S+( \S+){4}$",

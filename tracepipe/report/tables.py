@@ -52,20 +52,22 @@ def _seed_range(seeds: int, low: float, high: float) -> str:
 
 
 def fidelity_grid(means: pl.DataFrame) -> Grid:
-    """Lay out mean fidelity: `exposure` and the columns of `mean_fidelity`."""
-    header = ("exposure", "inverter", "traces", "token F1", "ROUGE-1", "ROUGE-2", "ROUGE-L", "length recovery")
-    measures = ("token_f1", "rouge1", "rouge2", "rougeL")
+    """Lay out mean fidelity: `exposure` and the columns of `mean_fidelity`; BLEU and F1 say how words were found."""
+    words = "/".join(means["words"].unique().sort()) or "one_line"
+    header = ("exposure", "inverter", "traces", "tokens (real)", "length recovery", f"BLEU ({words})")
+    measures = ("bleu", "token_f1", "rouge1", "rouge2", "rougeL")
     rows = [
         (
             row["exposure"],
             row["inverter"],
             str(row["traces"]),
-            *(f"{row[measure]:.1f}" for measure in measures),
+            f"{row['synthesized_tokens']:.1f} ({row['reference_tokens']:.1f})",
             f"{row['length_recovery']:.2f}",
+            *(f"{row[measure]:.1f}" for measure in measures),
         )
         for row in means.iter_rows(named=True)
     ]
-    return Grid(header, tuple(rows))
+    return Grid((*header, f"token F1 ({words})", "ROUGE-1", "ROUGE-2", "ROUGE-L"), tuple(rows))
 
 
 def preview_grid(frame: pl.DataFrame, rows: int = 5, width: int = 90) -> Grid:
