@@ -24,7 +24,7 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
     def make(step: Step) -> Made:
         checkpoints, items = step.read(f"student/{condition}"), step.read("benchmark_items")
         answers = evaluation.benchmark_answers(step.study, condition, checkpoints, items, step.bench)
-        return Made(answers, evaluation.answer_gates(checkpoints, items, answers))
+        return Made(answers, evaluation.answer_gates(step.study, checkpoints, items, answers))
 
     graph.add(
         TableAsset(
@@ -37,10 +37,11 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
                 student.sampling.model_dump(mode="json"),
                 student.wording.model_dump(),
                 graph.study.derived_seed("evaluation", condition),
+                {benchmark.name: benchmark.samples for benchmark in graph.study.benchmarks},
             ],
             reads=(f"student/{condition}", "benchmark_items"),
             inapplicable=lambda target: not_applicable(condition, target),
-            gates={"one_answer_per_item": "every student answered every item exactly once"},
+            gates={"one_answer_per_item": "every student answered every item once per sample"},
             gpu=True,
             make=make,
             describe=lambda frame: counts(frame, "finish_reason"),
@@ -58,7 +59,7 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
         TableAsset(
             name=f"benchmark_scores/{condition}",
             stage="benchmarks",
-            description="Verdict on every answer: the last box after the think block against the gold answer.",
+            description="Verdicts on every answer: the benchmark's official scorer, and a fairer one beside it.",
             table=BENCHMARK_SCORES,
             version=evaluation.VERSION,
             reads=(f"benchmark_answers/{condition}", "benchmark_items"),
@@ -76,5 +77,6 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
 def _score_metadata(scores: pl.DataFrame) -> dict[str, float | int]:
     means = scores.group_by("benchmark").agg(pl.col("score").mean() * 100).sort("benchmark")
     accuracy = {f"accuracy % ({benchmark})": round(value, 2) for benchmark, value in means.iter_rows()}
-    truncated = {"truncated %": round(100 * scores.select(pl.col("truncated").mean()).item(), 2)}
-    return accuracy | truncated | dict(counts(scores, "outcome"))
+    shares = {"truncated %": pl.col("truncated"), "looped %": pl.col("looped")}
+    rates = {name: round(100 * scores.select(share.mean()).item(), 2) for name, share in shares.items()}
+    return accuracy | rates | dict(counts(scores, "outcome")) | dict(counts(scores, "rule"))

@@ -18,6 +18,7 @@ from resources.home import HomeResource
 from resources.registry import RegistryResource
 from tracepipe.collection import CollectionStopped
 from tracepipe.gates import Gate
+from tracepipe.grading.sandbox import SandboxMissing
 from tracepipe.home import Home
 from tracepipe.records import conform, empty
 from tracepipe.serving import ServingError
@@ -26,12 +27,13 @@ from tracepipe.store import UNPARTITIONED, Event, Store, recipe_key
 from tracepipe.students import TermsForbid
 from tracepipe.study import Study
 from tracepipe.target import Target
+from tracepipe.words import MissingTokenizerData
 
 TARGETS = dg.DynamicPartitionsDefinition(name="target")
 GPU_POOL = "gpu"
 _OWNERS = ["team:tracepipe"]
 
-STOPS = (SpecError, CollectionStopped, ServingError, TermsForbid)
+STOPS = (SpecError, CollectionStopped, ServingError, TermsForbid, SandboxMissing, MissingTokenizerData)
 """What ends a step with a message for the user instead of a traceback."""
 
 

@@ -4,18 +4,19 @@ from assets.graph import Graph
 from assets.metadata import counts, grid_metadata
 from assets.pictures import length_picture
 from assets.step import Made, Step, TableAsset
-from tracepipe import fidelity, inversion
+from tracepipe import consistency, fidelity, inversion
 from tracepipe.identity import weights_id
-from tracepipe.records import INVERTED_TRACES, TRACE_FIDELITY
+from tracepipe.records import INVERTED_TRACES, TRACE_CONSISTENCY, TRACE_FIDELITY
 from tracepipe.report.tables import preview_grid
 from tracepipe.study import Exposure
 from tracepipe.target import hides, hides_traces
 
 
 def add_inversion(graph: Graph) -> None:
-    """Add `inverted_traces/<exposure>` and `trace_fidelity/<exposure>`."""
+    """Add `inverted_traces/<exposure>`, `trace_consistency/<exposure>` and `trace_fidelity/<exposure>`."""
     for exposure in graph.study.exposures:
         _add_inverted_traces(graph, exposure)
+        _add_consistency(graph, exposure)
         _add_trace_fidelity(graph, exposure)
 
 
@@ -49,6 +50,29 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
             gpu=True,
             make=make,
             describe=lambda frame: counts(frame, "outcome"),
+        )
+    )
+
+
+def _add_consistency(graph: Graph, exposure: Exposure) -> None:
+    def make(step: Step) -> Made:
+        inverted, outputs = (step.read(name) for name in step.asset.reads)
+        checked = consistency.trace_consistency(inverted, outputs)
+        return Made(checked, consistency.consistency_gates(inverted, checked), consistency.rates(checked))
+
+    graph.add(
+        TableAsset(
+            name=f"trace_consistency/{exposure}",
+            stage="inversion",
+            description="Whether each inverted trace argues for the answer it is attached to, loops, contradicts "
+            "itself, and keeps what the summary says (paper: where it breaks, 3).",
+            table=TRACE_CONSISTENCY,
+            version=consistency.VERSION,
+            reads=(f"inverted_traces/{exposure}", "target_outputs"),
+            inapplicable=lambda target: hides(exposure, target),
+            gates={"every_trace_checked": "every inverted trace was checked"},
+            make=make,
+            describe=lambda frame: counts(frame, "rule"),
         )
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from assets.metadata import picture_metadata
-from tracepipe.report.plots import accuracy_plot, length_plot, loss_plot
+from tracepipe.report.plots import accuracy_plot, difference_plot, length_plot, loss_plot
 
 
 def loss_picture(checkpoints: pl.DataFrame) -> Mapping[str, Any]:
@@ -27,3 +27,8 @@ def length_picture(fidelity: pl.DataFrame) -> Mapping[str, Any]:
 def accuracy_picture(comparison: pl.DataFrame) -> Mapping[str, Any]:
     """Draw the comparison (COMPARISON)."""
     return {"accuracy": picture_metadata(accuracy_plot(comparison), "accuracy with intervals")}
+
+
+def difference_picture(differences: pl.DataFrame) -> Mapping[str, Any]:
+    """Draw the differences of pairs of conditions (DIFFERENCES)."""
+    return {"differences": picture_metadata(difference_plot(differences), "differences with intervals")}

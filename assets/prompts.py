@@ -4,12 +4,13 @@ from assets.graph import Graph
 from assets.metadata import counts
 from assets.step import Made, Step, TableAsset
 from tracepipe.prompts import build as prompts
+from tracepipe.prompts.decontamination import decontamination_gate
 from tracepipe.prompts.splits import split_gates
-from tracepipe.records import BENCHMARK_ITEMS, PROMPTS, REJECTED_PROMPTS
+from tracepipe.records import BENCHMARK_ITEMS, CONTAMINATED_PROMPTS, PROMPTS, REJECTED_PROMPTS
 
 
 def add_prompts(graph: Graph) -> None:
-    """Add `benchmark_items`, `prompts` and `rejected_prompts`."""
+    """Add `benchmark_items`, `contaminated_prompts`, `prompts` and `rejected_prompts`."""
     study = graph.study
     benchmarks = [benchmark.identity() for benchmark in study.benchmarks]
     splits = study.prompts.splits.model_dump() if study.prompts.splits else None
@@ -27,6 +28,21 @@ def add_prompts(graph: Graph) -> None:
             describe=lambda frame: counts(frame, "benchmark"),
         )
     )
+    decontamination = study.decontamination.model_dump(mode="json")
+    graph.add(
+        TableAsset(
+            name="contaminated_prompts",
+            stage="prompts",
+            partitioned=False,
+            description="The prompts left out because they are too close to a benchmark item, each with item and rule.",
+            table=CONTAMINATED_PROMPTS,
+            version=prompts.VERSION,
+            config=[drawn, decontamination],
+            reads=("benchmark_items",),
+            make=lambda step: Made(prompts.contaminated_prompts(step.study, step.read("benchmark_items"))),
+            describe=lambda frame: {**counts(frame, "rule"), **counts(frame, "benchmark")},
+        )
+    )
     graph.add(
         TableAsset(
             name="prompts",
@@ -35,12 +51,12 @@ def add_prompts(graph: Graph) -> None:
             description="Two disjoint sets of prompts, one for the surrogate and one for the target (paper section 3).",
             table=PROMPTS,
             version=prompts.VERSION,
-            config=[drawn, study.derived_seed("splits")],
-            reads=("benchmark_items",),
+            config=[drawn, decontamination, study.derived_seed("splits")],
+            reads=("benchmark_items", "contaminated_prompts"),
             gates={
                 "splits_disjoint": "no prompt is asked of both the surrogate and the target",
                 "prompts_distinct": "no prompt stands twice",
-                "benchmarks_held_out": "no prompt is a benchmark item",
+                "benchmarks_held_out": "no prompt is too close to a benchmark item, by the rules of the study",
             },
             make=_prompts,
             describe=lambda frame: counts(frame, "split"),
@@ -64,7 +80,7 @@ def add_prompts(graph: Graph) -> None:
 
 def _prompts(step: Step) -> Made:
     items = step.read("benchmark_items")
-    dealt = prompts.build_prompts(step.study, items)
+    dealt = prompts.build_prompts(step.study, step.read("contaminated_prompts"))
     details = {
         "read": dealt.read,
         "duplicates": dealt.duplicates,
@@ -72,4 +88,5 @@ def _prompts(step: Step) -> Made:
         "unused": dealt.unused,
         "bad rows": len(dealt.bad),
     }
-    return Made(dealt.table, split_gates(dealt.table, items), details)
+    held_out = decontamination_gate(dealt.table, items, step.study.decontamination)
+    return Made(dealt.table, [*split_gates(dealt.table), held_out], details)

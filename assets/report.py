@@ -7,27 +7,27 @@ import polars as pl
 
 from assets.graph import Graph
 from assets.metadata import grid_metadata
-from assets.pictures import accuracy_picture
+from assets.pictures import accuracy_picture, difference_picture
 from assets.step import Made, Step, TableAsset
-from tracepipe import statistics
+from tracepipe import comparison
 from tracepipe.fidelity import mean_fidelity
-from tracepipe.records import COMPARISON, FILES
+from tracepipe.records import COMPARISON, DIFFERENCES, FILES
 from tracepipe.report import write as report
-from tracepipe.report.tables import comparison_grid
+from tracepipe.report.tables import comparison_grid, difference_grid
 from tracepipe.study import Study
 
 
 def add_report(graph: Graph) -> None:
-    """Add `comparison` and `report`."""
+    """Add `comparison`, `differences` and `report`."""
     conditions = graph.study.conditions
     graph.add(
         TableAsset(
             name="comparison",
             stage="report",
-            description="Accuracy of every condition with its 95 % interval, spread over seeds, truncation and "
-            "no-answer rate.",
+            description="Accuracy of every condition with its 95 % interval, spread over seeds, truncation, "
+            "no-answer and loop rate.",
             table=COMPARISON,
-            version=statistics.VERSION,
+            version=comparison.VERSION,
             config=conditions,
             reads=(
                 *(f"benchmark_scores/{condition}" for condition in conditions),
@@ -39,13 +39,27 @@ def add_report(graph: Graph) -> None:
     )
     graph.add(
         TableAsset(
+            name="differences",
+            stage="report",
+            description="Every pair of conditions, compared item by item: the difference with its 95 % interval, and "
+            "whether it is resolved.",
+            table=DIFFERENCES,
+            version=comparison.VERSION,
+            config=conditions,
+            reads=tuple(f"benchmark_scores/{condition}" for condition in conditions),
+            make=lambda step: Made(comparison.differences(_scores(step), step.study.conditions)),
+            describe=lambda frame: {"table": grid_metadata(difference_grid(frame)), **difference_picture(frame)},
+        )
+    )
+    graph.add(
+        TableAsset(
             name="report",
             stage="report",
             description="The target's report as one HTML file, and as Markdown.",
             table=FILES,
             version=report.VERSION,
             config=graph.study.model_dump(mode="json", exclude={"compute"}),
-            reads=("comparison", *fidelity_tables(graph.study)),
+            reads=("comparison", "differences", *fidelity_tables(graph.study)),
             target_config=lambda target: target.model_dump(mode="json"),
             kinds=frozenset({"html"}),
             describe=lambda files: {
@@ -62,18 +76,19 @@ def fidelity_tables(study: Study) -> list[str]:
     return [f"trace_fidelity/{exposure}" for exposure in study.exposures]
 
 
+def _scores(step: Step) -> pl.DataFrame:
+    return pl.concat([step.read(f"benchmark_scores/{condition}") for condition in step.study.conditions])
+
+
 def _comparison(step: Step) -> Made:
     conditions = step.study.conditions
-    scores = pl.concat([step.read(f"benchmark_scores/{condition}") for condition in conditions])
     students = {condition: step.read(f"student/{condition}") for condition in conditions}
     rows = {condition: frame["examples"][0] for condition, frame in students.items() if frame.height}
-    return Made(statistics.compare(scores, conditions, rows))
+    return Made(comparison.compare(_scores(step), conditions, rows))
 
 
 def _report(step: Step) -> Made:
     tables = {exposure: step.read(f"trace_fidelity/{exposure}") for exposure in step.study.exposures}
     means = [mean_fidelity(frame).with_columns(exposure=pl.lit(exposure)) for exposure, frame in tables.items()]
-    files = report.write_report(
-        step.study, step.target, step.read("comparison"), pl.concat(means), step.history(), step.report_folder
-    )
-    return Made(files)
+    results = report.Results(step.read("comparison"), step.read("differences"), pl.concat(means))
+    return Made(report.write_report(step.study, step.target, results, step.history(), step.report_folder))

@@ -4,19 +4,23 @@ from typing import Any
 
 import polars as pl
 
+from tracepipe.benchmarks import PROTOCOLS
+from tracepipe.benchmarks.grade import grade_all
+from tracepipe.benchmarks.protocol import Graded, Item
 from tracepipe.gates import Gate, ids_preserved, none_fail
-from tracepipe.grading.boxed import grade_boxed
+from tracepipe.loops import loops
+from tracepipe.prompts.build import item_of
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES, conform, empty, from_rows
 from tracepipe.study import Condition, Study
 from tracepipe.workbench import GenerationJob, Workbench
 
-VERSION = "1"
+VERSION = "2"
 
 
 def benchmark_answers(
     study: Study, condition: Condition, checkpoints: pl.DataFrame, items: pl.DataFrame, bench: Workbench
 ) -> pl.DataFrame:
-    """Ask every student of a condition every benchmark item once.
+    """Ask every student of a condition every benchmark item, as often as its benchmark has samples.
 
     Args:
         study: The study.
@@ -31,25 +35,35 @@ def benchmark_answers(
     template = study.student.wording.template
     texts = pl.Series("prompt", [template.format(prompt=prompt) for prompt in items["prompt"]], dtype=pl.String)
     students = checkpoints.select("checkpoint_id", "seed").rows(named=True)
+    asked = items.select("benchmark", id="item_id").with_columns(texts)
+    draws = [
+        (student, sample, asked.filter(pl.col("benchmark").is_in(_with_more_samples(study, sample))).drop("benchmark"))
+        for student in students
+        for sample in range(max(benchmark.samples for benchmark in study.benchmarks))
+    ]
     jobs = [
         GenerationJob(
-            label=f"benchmarks {condition} seed {student['seed']}",
+            label=f"benchmarks {condition} seed {student['seed']}" + (f" sample {sample}" if sample else ""),
             model=study.student.model if condition == "base" else str(bench.checkpoints.path(student["checkpoint_id"])),
-            requests=items.select(id="item_id").with_columns(texts),
+            requests=requests,
             sampling=study.student.sampling,
-            seed=study.derived_seed("evaluation", condition, str(student["seed"])),
+            seed=study.derived_seed("evaluation", condition, str(student["seed"]), *([sample] if sample else [])),
         )
-        for student in students
+        for student, sample, requests in draws
     ]
     tables = [
-        _answers(condition, student, generated, items)
-        for student, generated in zip(students, bench.generate(jobs), strict=True)
+        _answers(condition, student, sample, generated, items)
+        for (student, sample, _), generated in zip(draws, bench.generate(jobs), strict=True)
     ]
     return pl.concat([empty(BENCHMARK_ANSWERS), *tables])
 
 
+def _with_more_samples(study: Study, sample: int) -> list[str]:
+    return [benchmark.name for benchmark in study.benchmarks if benchmark.samples > sample]
+
+
 def _answers(
-    condition: Condition, student: dict[str, Any], generated: pl.DataFrame, items: pl.DataFrame
+    condition: Condition, student: dict[str, Any], sample: int, generated: pl.DataFrame, items: pl.DataFrame
 ) -> pl.DataFrame:
     answers = generated.rename({"id": "item_id", "text": "response"}).join(
         items.select("item_id", "benchmark"), on="item_id", validate="1:1", maintain_order="left"
@@ -58,39 +72,70 @@ def _answers(
         answers.with_columns(
             condition=pl.lit(condition),
             seed=pl.lit(student["seed"], dtype=pl.Int64),
+            sample=pl.lit(sample, dtype=pl.Int64),
             checkpoint_id=pl.lit(student["checkpoint_id"]),
         ),
         BENCHMARK_ANSWERS,
     )
 
 
-def answer_gates(checkpoints: pl.DataFrame, items: pl.DataFrame, answers: pl.DataFrame) -> list[Gate]:
-    """Every student answered every item once."""
-    expected = checkpoints.join(items, how="cross").select(pl.concat_str("checkpoint_id", pl.lit(" "), "item_id"))
-    found = answers.select(pl.concat_str("checkpoint_id", pl.lit(" "), "item_id"))
-    return [ids_preserved("one_answer_per_item", expected.to_series(), found.to_series())]
+def answer_gates(study: Study, checkpoints: pl.DataFrame, items: pl.DataFrame, answers: pl.DataFrame) -> list[Gate]:
+    """Every student answered every item, as often as its benchmark asks for."""
+    samples = pl.DataFrame(
+        [(benchmark.name, sample) for benchmark in study.benchmarks for sample in range(benchmark.samples)],
+        schema={"benchmark": pl.String, "sample": pl.Int64},
+        orient="row",
+    )
+    name = pl.concat_str("checkpoint_id", pl.lit(" "), "item_id", pl.lit(" "), "sample")
+    expected = checkpoints.select("checkpoint_id").join(items.join(samples, on="benchmark"), how="cross").select(name)
+    return [ids_preserved("one_answer_per_item", expected.to_series(), answers.select(name).to_series())]
 
 
 def benchmark_scores(answers: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """Grade answers against the gold ones.
+    """Grade answers by the official protocol of each benchmark, and by the fairer one beside it.
+
+    Args:
+        answers: BENCHMARK_ANSWERS.
+        items: BENCHMARK_ITEMS.
 
     Returns:
         BENCHMARK_SCORES, one row per answer.
+
+    Raises:
+        SandboxMissing: If a benchmark runs model-written code and there is no sandbox.
     """
-    gold = dict(items.select("item_id", "gold").iter_rows())
-    rows = []
-    for answer in answers.iter_rows(named=True):
-        grade = grade_boxed(answer["response"], gold[answer["item_id"]])
-        kept = {key: answer[key] for key in ("request_key", "item_id", "benchmark", "condition", "seed")}
-        verdict = {"extracted": grade.extracted, "score": grade.score, "outcome": grade.outcome}
-        truncated = answer["finish_reason"] == "length"
-        rows.append(kept | verdict | {"gold": gold[answer["item_id"]], "truncated": truncated})
+    rows: list[dict[str, Any]] = []
+    for (benchmark, protocol), members in items.group_by("benchmark", "protocol", maintain_order=True):
+        by_id = {row["item_id"]: item_of(row) for row in members.iter_rows(named=True)}
+        asked = answers.filter(benchmark=benchmark).rows(named=True)
+        answered = [(by_id[answer["item_id"]], answer["response"]) for answer in asked]
+        graded = grade_all(PROTOCOLS[str(protocol)], answered, f"grading {benchmark}")
+        rows += [_score(*parts) for parts in zip(asked, (item for item, _ in answered), graded, strict=True)]
     return from_rows(rows, BENCHMARK_SCORES)
+
+
+def _score(answer: dict[str, Any], item: Item, graded: Graded) -> dict[str, Any]:
+    official, fair = graded.official, graded.fair
+    return {
+        **{key: answer[key] for key in ("request_key", "item_id", "benchmark", "condition", "seed", "sample")},
+        "cluster": item.cluster,
+        "gold": item.gold,
+        "extracted": official.extracted,
+        "rule": official.rule,
+        "score": official.score,
+        "outcome": official.outcome,
+        "fair_extracted": fair.extracted,
+        "fair_rule": fair.rule,
+        "fair_score": fair.score,
+        "fair_outcome": fair.outcome,
+        "truncated": answer["finish_reason"] == "length",
+        "looped": loops(answer["response"]),
+    }
 
 
 def score_gates(answers: pl.DataFrame, scores: pl.DataFrame) -> list[Gate]:
     """Every answer has one score, between 0 and 1."""
-    outside = scores.filter(~pl.col("score").is_between(0, 1))["request_key"]
+    outside = scores.filter(~pl.col("score").is_between(0, 1) | ~pl.col("fair_score").is_between(0, 1))["request_key"]
     keys = [pl.concat_str("request_key", pl.lit(" "), pl.col("seed").cast(pl.String).fill_null("base"))]
     return [
         ids_preserved("one_score_per_answer", answers.select(keys).to_series(), scores.select(keys).to_series()),

@@ -28,7 +28,7 @@ def overlap(reference: str, synthesized: str, words: Words = "one_line") -> dict
     """Score one pair.
 
     Returns:
-        `bleu, token_f1, rouge1, rouge2, rougeL` (x100), and `reference_words, synthesized_words`, lengths in NLTK words.
+        `bleu, token_f1, rouge1, rouge2, rougeL` (x100), and the lengths `reference_words, synthesized_words`.
 
     Raises:
         MissingTokenizerData: If `words` is `sentences` and `punkt_tab` is not installed.

@@ -1,4 +1,4 @@
-"""Work spread over processes of this machine: in order, each task in the main thread of a process that can be killed."""
+"""Work spread over processes of this machine: in order, each in the main thread of a process that can be killed."""
 
 import multiprocessing
 import os
@@ -58,7 +58,7 @@ def each(
         while waiting:
             yield _result(waiting.popleft(), seconds)
     finally:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it bare
         pool.join()
 
 

@@ -40,12 +40,30 @@ REJECTED_PROMPTS: Table = {
     "reason": Column(_TEXT, "why the row could not be used"),
 }
 
+CONTAMINATED_PROMPTS: Table = {
+    "prompt_id": _PROMPT_ID,
+    "prompt": Column(_TEXT, "the prompt that was left out"),
+    "item_id": Column(_TEXT, "the benchmark item it is too close to"),
+    "benchmark": Column(_TEXT, "name in the study"),
+    "rule": Column(_TEXT, "exact, ngram, cover or fuzzy: the first that matched"),
+    "score": Column(_FLOAT, "exact: 100; ngram: shared n-grams; cover: % of the item's words; fuzzy: similarity, %"),
+    "shared": Column(_TEXT, "what both have: the longest run of shared words; null for exact and fuzzy"),
+}
+
 BENCHMARK_ITEMS: Table = {
     "item_id": Column(_TEXT, "identity of the item: benchmark name and prompt identity"),
     "benchmark": Column(_TEXT, "name in the study"),
-    "prompt_id": _PROMPT_ID,
-    "prompt": Column(_TEXT, "the problem"),
-    "gold": Column(_TEXT, "the correct answer"),
+    "protocol": Column(_TEXT, "how it is asked and graded"),
+    "key": Column(_TEXT, "the item's own id in its benchmark"),
+    "prompt_id": Column(_TEXT, "identity of the problem: hash of its normalised text"),
+    "problem": Column(_TEXT, "the problem without instructions"),
+    "prompt": Column(_TEXT, "the problem as a model is asked it"),
+    "gold": Column(_TEXT, "the correct answer; empty where tests decide"),
+    "kind": Column(_TEXT, "type of the question, where the benchmark has several"),
+    "cluster": Column(_TEXT, "what it shares a source with, such as an exam paper"),
+    "tests": Column(_TEXT, "for code: what decides instead of a gold answer, JSON"),
+    "source": Column(_TEXT, "file or hub id"),
+    "licence": Column(_TEXT, "of the item"),
 }
 
 SURROGATE_TRACES: Table = {
@@ -166,6 +184,19 @@ TRACE_FIDELITY: Table = {
     "length_recovery": Column(_FLOAT, "synthesized_tokens / reference_tokens"),
 }
 
+TRACE_CONSISTENCY: Table = {
+    "prompt_id": _PROMPT_ID,
+    "request_key": _REQUEST_KEY,
+    "trace_answer": Column(_TEXT, "the answer the trace arrives at; null where it states none"),
+    "rule": Column(_TEXT, "how it was read: boxed, phrase, ending, or none"),
+    "attached_answer": Column(_TEXT, "the answer in the target's visible text"),
+    "agrees": Column(_BOOL, "whether the two mean the same; null where one is missing or none was found in time"),
+    "looped": Column(_BOOL, "whether the trace ends in a repetition"),
+    "contradicts_itself": Column(_BOOL, "whether it boxes two different answers"),
+    "summary_facts": Column(_INT, "distinct numbers and formulas in the target's summary; null without a summary"),
+    "facts_kept": Column(_FLOAT, "share of these that stand in the trace, 0 to 1"),
+}
+
 CHECKPOINTS: Table = {
     "checkpoint_id": Column(_TEXT, "hash of base weights, dataset, recipe, seed and code version"),
     "role": Column(_TEXT, "inverter/<exposure> or student/<condition>"),
@@ -184,6 +215,7 @@ BENCHMARK_ANSWERS: Table = {
     "benchmark": Column(_TEXT, "name in the study"),
     "condition": Column(_TEXT, "the student's condition"),
     "seed": Column(_INT, "training seed; null for the untrained base"),
+    "sample": Column(_INT, "number of the draw, from 0"),
     "checkpoint_id": Column(_TEXT, "the student that answered"),
     "response": Column(_TEXT, "everything the student wrote"),
     "finish_reason": Column(_TEXT, "stop, or length where the token cap cut it off"),
@@ -197,26 +229,58 @@ BENCHMARK_SCORES: Table = {
     "benchmark": Column(_TEXT, "name in the study"),
     "condition": Column(_TEXT, "the student's condition"),
     "seed": Column(_INT, "training seed; null for the untrained base"),
-    "extracted": Column(_TEXT, "the answer read from the response; null where there is none"),
+    "sample": Column(_INT, "number of the draw, from 0"),
+    "cluster": Column(_TEXT, "what the item shares a source with"),
     "gold": Column(_TEXT, "the correct answer"),
-    "score": Column(_FLOAT, "0 to 1"),
-    "outcome": Column(_TEXT, "correct, wrong or no_answer"),
+    "extracted": Column(_TEXT, "the answer as the official protocol reads it; null where there is none"),
+    "rule": Column(_TEXT, "which rule of extraction fired, or why there is no answer"),
+    "score": Column(_FLOAT, "by the official scorer, 0 to 1"),
+    "outcome": Column(_TEXT, "correct, partial, wrong, no_answer or timeout"),
+    "fair_extracted": Column(_TEXT, "the answer as the fairer scorer reads it"),
+    "fair_rule": Column(_TEXT, "which rule fired there"),
+    "fair_score": Column(_FLOAT, "by the fairer scorer, 0 to 1"),
+    "fair_outcome": Column(_TEXT, "its outcome"),
     "truncated": Column(_BOOL, "whether the token cap cut the response off"),
+    "looped": Column(_BOOL, "whether the response ends in a repetition"),
 }
 
 COMPARISON: Table = {
     "benchmark": Column(_TEXT, "name in the study"),
     "condition": Column(_TEXT, "in the study's order"),
-    "accuracy": Column(_FLOAT, "mean score over items and seeds, %"),
+    "accuracy": Column(_FLOAT, "mean official score over items, samples and seeds, %"),
     "low": Column(_FLOAT, "lower end of the 95 % interval over items, %"),
     "high": Column(_FLOAT, "upper end of the 95 % interval over items, %"),
     "seed_low": Column(_FLOAT, "lowest accuracy of a training seed, %"),
     "seed_high": Column(_FLOAT, "highest accuracy of a training seed, %"),
+    "exact_rate": Column(_FLOAT, "responses that score 1, %; less than the accuracy where there is partial credit"),
     "truncation_rate": Column(_FLOAT, "responses cut off at the token cap, %"),
     "no_answer_rate": Column(_FLOAT, "responses without an answer, %"),
+    "loop_rate": Column(_FLOAT, "responses that end in a repetition, %"),
+    "timeout_rate": Column(_FLOAT, "responses whose grading was given up, %"),
+    "fair_accuracy": Column(_FLOAT, "mean score by the fairer scorer, %"),
     "items": Column(_INT, "benchmark items"),
+    "clusters": Column(_INT, "groups of items that share a source; as many as items where none do"),
+    "samples": Column(_INT, "answers per item and student"),
     "seeds": Column(_INT, "training seeds; 0 for the untrained base"),
     "training_rows": Column(_INT, "examples each student was trained on"),
+}
+
+DIFFERENCES: Table = {
+    "benchmark": Column(_TEXT, "name in the study"),
+    "condition": Column(_TEXT, "the later condition of the pair"),
+    "against": Column(_TEXT, "the earlier one"),
+    "difference": Column(_FLOAT, "accuracy of condition less that of against, paired by item, percentage points"),
+    "low": Column(_FLOAT, "lower end of its 95 % interval over items, clustered, percentage points"),
+    "high": Column(_FLOAT, "upper end"),
+    "bootstrap_low": Column(_FLOAT, "lower end by resampling clusters 2,000 times, percentage points"),
+    "bootstrap_high": Column(_FLOAT, "upper end"),
+    "p": Column(_FLOAT, "of no difference, two-sided t test"),
+    "p_holm": Column(_FLOAT, "adjusted for all pairs of the benchmark (Holm)"),
+    "resolved": Column(_BOOL, "whether p_holm is below 0.05"),
+    "mcnemar_p": Column(_FLOAT, "exact McNemar test; null unless each side scored every item once, 0 or 1"),
+    "seed_low": Column(_FLOAT, "smallest difference over pairs of training seeds; null without several seeds"),
+    "seed_high": Column(_FLOAT, "largest one"),
+    "items": Column(_INT, "items both sides answered"),
 }
 
 FILES: Table = {

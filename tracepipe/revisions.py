@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from tracepipe.grading.boxed import last_boxed
+from tracepipe.grading.extraction import extract
 from tracepipe.outputs import USABLE
 from tracepipe.records import TARGET_CHANGES, from_rows
 
@@ -53,7 +53,7 @@ def changes(against: str, before: pl.DataFrame, after: pl.DataFrame) -> pl.DataF
 
 
 def _final(answer: str) -> str:
-    boxed = last_boxed(answer)
+    boxed = extract(answer, boxed_only=True).answer
     return " ".join((answer if boxed is None else boxed).split())
 
 

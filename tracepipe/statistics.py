@@ -1,87 +1,170 @@
-"""Intervals for benchmark scores (Miller, arXiv 2411.00640)."""
+"""What a score and a difference of scores are worth (Miller, arXiv 2411.00640).
+
+Each item's score is first averaged over its samples and training seeds, so that repeats of one item do not count as
+more items. Standard errors are over items, clustered where items share a source; differences are paired item by item.
+Spread over training seeds is another matter and stands beside them: an interval over items says nothing of it.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from tracepipe.records import COMPARISON, from_rows
-from tracepipe.study import Condition
+VERSION = "2"
+CONFIDENCE = 0.95
+_RESAMPLES = 2000
 
-VERSION = "1"
-_Z95 = 1.959963984540054
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the ends of its 95 % interval, all from 0 to 1."""
+    """A mean and the ends of its 95 % interval."""
 
     mean: float
     low: float
     high: float
 
 
-def interval_over_items(item_means: Sequence[float]) -> Interval:
-    """Return the mean over items with a Wilson interval.
+@dataclass(frozen=True)
+class Difference:
+    """A paired difference of two means, from -1 to 1.
 
-    Each item's score is first averaged over its repeats (training seeds), so that repeats of one item
-    do not count as more items. The effective number of items follows from the standard error of those
-    averages, which keeps the interval open where every item scores the same.
+    Attributes:
+        interval: The difference with its 95 % interval (t, clustered).
+        bootstrap: The same by resampling clusters, with a fixed seed.
+        p: Of no difference, two-sided, not adjusted.
+        mcnemar: Exact p of McNemar's test; None unless every item was scored 0 or 1, once on each side.
+    """
+
+    interval: Interval
+    bootstrap: Interval
+    p: float
+    mcnemar: float | None
+
+
+def item_means(rows: pl.DataFrame) -> tuple[Values, list[str]]:
+    """Return the mean score of every item, and its cluster, in the order of the item ids.
 
     Args:
-        item_means: One mean score per item, 0 to 1.
+        rows: `item, cluster, score`, one row per response.
 
     Raises:
-        ValueError: If there is no item.
+        ValueError: If there is none.
     """
-    count = len(item_means)
-    if not count:
+    if not rows.height:
         raise ValueError("an interval needs at least one item")
-    mean = math.fsum(item_means) / count
-    variance = math.fsum((value - mean) ** 2 for value in item_means) / max(count - 1, 1) / count
+    means = rows.group_by("item").agg(pl.col("cluster").first(), pl.col("score").mean()).sort("item")
+    return means["score"].to_numpy(), means["cluster"].to_list()
+
+
+def interval_over_items(means: Values, clusters: Sequence[str]) -> Interval:
+    """Return the mean over items with a Wilson interval, whose ends stay between 0 and 1.
+
+    The effective number of items follows from the clustered standard error, which keeps the interval open where
+    every item scores the same; the quantile is Student's t for the number of clusters.
+    """
+    mean = float(means.mean())
+    variance, freedom = _clustered_variance(means - mean, clusters)
     binomial = mean * (1 - mean)
-    effective = binomial / variance if variance > 0 and binomial > 0 else float(count)
-    centre = (mean + _Z95**2 / (2 * effective)) / (1 + _Z95**2 / effective)
-    half = _Z95 / (1 + _Z95**2 / effective) * math.sqrt(binomial / effective + _Z95**2 / (4 * effective**2))
+    effective = binomial / variance if variance > 0 and binomial > 0 else float(freedom + 1)
+    t = _t_quantile(freedom)
+    centre = (mean + t**2 / (2 * effective)) / (1 + t**2 / effective)
+    half = t / (1 + t**2 / effective) * math.sqrt(binomial / effective + t**2 / (4 * effective**2))
     return Interval(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
 
 
-def compare(
-    scores: pl.DataFrame, conditions: Sequence[Condition], training_rows: Mapping[Condition, int]
-) -> pl.DataFrame:
-    """Put every condition's accuracy on every benchmark side by side, with what qualifies it.
+def paired_difference(left: Values, right: Values, clusters: Sequence[str], *, single: bool) -> Difference:
+    """Compare two sets of scores of the same items.
 
     Args:
-        scores: BENCHMARK_SCORES of all conditions.
-        conditions: The order of the rows.
-        training_rows: Condition to examples each of its students was trained on.
-
-    Returns:
-        COMPARISON.
+        left: Mean score of every item on one side.
+        right: On the other, in the same order.
+        clusters: Of the items.
+        single: Whether each side scored every item once, so that McNemar's test applies to scores of 0 and 1.
     """
-    rows = []
-    for benchmark in scores["benchmark"].unique(maintain_order=True):
-        for condition in conditions:
-            cell = scores.filter(benchmark=benchmark, condition=condition)
-            if cell.height:
-                rows.append({"benchmark": benchmark, "condition": condition, **_cell(cell)})
-    return from_rows([row | {"training_rows": training_rows.get(row["condition"], 0)} for row in rows], COMPARISON)
+    differences = left - right
+    mean = float(differences.mean())
+    variance, freedom = _clustered_variance(differences - mean, clusters)
+    half = _t_quantile(freedom) * math.sqrt(variance)
+    binary = single and bool(np.isin(np.concatenate([left, right]), (0.0, 1.0)).all())
+    return Difference(
+        Interval(mean, mean - half, mean + half),
+        _bootstrap(differences, clusters),
+        _p_value(mean, math.sqrt(variance), freedom),
+        mcnemar(int((differences > 0).sum()), int((differences < 0).sum())) if binary else None,
+    )
 
 
-def _cell(cell: pl.DataFrame) -> dict[str, float | int]:
-    items = cell.group_by("item_id").agg(pl.col("score").mean()).sort("item_id")["score"]
-    interval = interval_over_items(items.to_list())
-    seeds = cell.group_by("seed").agg(pl.col("score").mean())["score"]
-    rates = cell.select(pl.col("truncated").mean(), (pl.col("outcome") == "no_answer").mean().alias("no_answer")).row(0)
-    return {
-        "accuracy": 100 * interval.mean,
-        "low": 100 * interval.low,
-        "high": 100 * interval.high,
-        "seed_low": 100 * seeds.to_numpy().min(),
-        "seed_high": 100 * seeds.to_numpy().max(),
-        "truncation_rate": 100 * rates[0],
-        "no_answer_rate": 100 * rates[1],
-        "items": len(items),
-        "seeds": cell["seed"].drop_nulls().n_unique(),
-    }
+def _clustered_variance(residuals: Values, clusters: Sequence[str]) -> tuple[float, int]:
+    """Return the variance of a mean and its degrees of freedom; each item its own cluster gives the usual one."""
+    _, numbers = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(numbers, weights=residuals)
+    groups = len(sums)
+    scale = groups / (groups - 1) if groups > 1 else 1.0
+    return float(scale * (sums**2).sum() / len(residuals) ** 2), max(groups - 1, 1)
+
+
+def _t_quantile(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+def _p_value(mean: float, error: float, freedom: int) -> float:
+    from scipy.stats import t
+
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * t.sf(abs(mean) / error, freedom))
+
+
+def _bootstrap(differences: Values, clusters: Sequence[str]) -> Interval:
+    """Resample clusters with replacement; the seed is fixed, so the ends repeat."""
+    _, numbers = np.unique(np.asarray(clusters), return_inverse=True)
+    sums, sizes = np.bincount(numbers, weights=differences), np.bincount(numbers)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(_RESAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return Interval(float(differences.mean()), float(low), float(high))
+
+
+def mcnemar(better: int, worse: int) -> float:
+    """Return the exact two-sided p of McNemar's test: items that only one side solved, by either side."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values of one family of comparisons (Holm 1979), in their order."""
+    adjusted, worst = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = worst
+    return adjusted
+
+
+WITHIN_VARIANCE = 0.10625
+"""Variance of one answer to one problem, averaged over problems: an assumption, near what models show on MATH500."""
+
+
+def smallest_difference(
+    problems: int, samples: int, *, power: float = 0.8, within: float = WITHIN_VARIANCE, between: float = 0.0
+) -> float:
+    """Return the smallest paired difference that is found with the given power at 5 % (Miller, section 5).
+
+    Args:
+        problems: Independent items.
+        samples: Answers per item and side.
+        power: Chance to find it.
+        within: Variance of one answer to one problem, averaged over problems.
+        between: Variance over problems of the difference of the two sides' true chances.
+    """
+    from scipy.stats import norm
+
+    error = math.sqrt((between + 2 * within / samples) / problems)
+    return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(power)) * error)

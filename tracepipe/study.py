@@ -197,7 +197,11 @@ class Student(Model):
         return value
 
 
-class MiniatureBenchmark(Spec):
+class _Benchmark(Spec):
+    samples: int = Field(1, gt=0, description="answers per item and student; paper: JEEBench 3, AIME 10, LCB 6")
+
+
+class MiniatureBenchmark(_Benchmark):
     """Held-out problems of the miniature world: like the prompts, or with four hard operations."""
 
     kind: Literal["miniature"]
@@ -210,7 +214,7 @@ class MiniatureBenchmark(Spec):
         return self.model_dump(mode="json")
 
 
-class FileBenchmark(_Data):
+class FileBenchmark(_Data, _Benchmark):
     r"""Problems with a gold answer from a JSONL file; graded by exact match of the last `\boxed{}`."""
 
     kind: Literal["file"]
@@ -219,7 +223,29 @@ class FileBenchmark(_Data):
     gold: str = "answer"
 
 
-Benchmark = Annotated[MiniatureBenchmark | FileBenchmark, Field(discriminator="kind")]
+class KnownBenchmark(_Benchmark):
+    """A benchmark with a protocol of its own (`tracepipe.benchmarks`); without a path its items come from the hub."""
+
+    kind: Literal["math500", "jeebench", "aime", "livecodebench", "humaneval_plus"]
+    name: Slug
+    path: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_for_its_kind(cls, content: Any) -> Any:
+        return {"name": content.get("kind"), **content} if isinstance(content, dict) else content
+
+    @field_validator("path")
+    @classmethod
+    def _resolved(cls, value: str | None, info: ValidationInfo) -> str | None:
+        return None if value is None else resolve_data(value, info)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides the items; a file that was edited is another one."""
+        return self.model_dump(mode="json") | {"path": None if self.path is None else data_stamps(self.path)}
+
+
+Benchmark = Annotated[MiniatureBenchmark | FileBenchmark | KnownBenchmark, Field(discriminator="kind")]
 
 
 class Compute(Spec):

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from tracepipe.grading.boxed import grade_boxed, last_boxed
+
 from tracepipe.text import reasoned, take_apart, trace_of
 
 plain = st.text(alphabet="abc 123\n+-=", min_size=1).map(str.strip).filter(bool)

@@ -20,7 +20,17 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 miniature_app = typer.Typer(no_args_is_help=True, help="The laptop-size world.")
 app.add_typer(targets.app, name="targets")
 app.add_typer(miniature_app, name="miniature")
-for command in (runs.demo, runs.run, runs.show, runs.ui, money.estimate, money.retry, scores.fidelity):
+for command in (
+    runs.demo,
+    runs.run,
+    runs.show,
+    runs.ui,
+    money.estimate,
+    money.retry,
+    scores.fidelity,
+    scores.grade,
+    scores.power,
+):
     app.command()(command)
 
 

@@ -55,10 +55,10 @@ def estimate(
 
 def _prompts(study: str) -> pl.DataFrame:
     from tracepipe import definitions as place
-    from tracepipe.prompts.build import build_items, build_prompts
+    from tracepipe.prompts.build import build_items, build_prompts, contaminated_prompts
 
     loaded = load_study(place.find_study(study))
-    return build_prompts(loaded, build_items(loaded)).table.filter(split="target")
+    return build_prompts(loaded, contaminated_prompts(loaded, build_items(loaded))).table.filter(split="target")
 
 
 def _print_estimate(estimated: Estimate, target: str) -> None:

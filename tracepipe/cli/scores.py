@@ -8,13 +8,18 @@ from typing import Annotated
 import polars as pl
 import typer
 
-from tracepipe.cli.options import JsonOption
+from tracepipe.benchmarks import find_protocol
+from tracepipe.benchmarks.grade import grade_all
+from tracepipe.benchmarks.items import Response, load_items, load_responses
+from tracepipe.benchmarks.protocol import OUTCOMES, Graded, Protocol, Verdict
+from tracepipe.cli.options import FAILED, JsonOption
 from tracepipe.fidelity import Pair, score_pairs
 from tracepipe.jsonl import read_lines, text_field, write_lines
 from tracepipe.overlap import METRICS
 from tracepipe.report.tables import Grid
 from tracepipe.spec import SpecError
-from tracepipe.terminal import console, print_grid, shown_progress
+from tracepipe.statistics import WITHIN_VARIANCE, interval_over_items, item_means, smallest_difference
+from tracepipe.terminal import console, errors, print_grid, shown_progress
 from tracepipe.words import MissingTokenizerData, Words
 
 OutOption = Annotated[Path | None, typer.Option("--out", help="write one JSON line per row to this file")]
@@ -79,3 +84,96 @@ def _ids(path: Path) -> list[str]:
 def _texts(path: Path) -> Iterator[Pair]:
     for _, row in read_lines(path):
         yield row["reference"], row["synthesized"]
+
+
+def grade(
+    benchmark: Annotated[str, typer.Argument(help="math500, jeebench, aime, livecodebench, humaneval_plus, miniature")],
+    items: Annotated[str, typer.Option(help="the items: a .json, .jsonl or .parquet file, or a hub id")],
+    responses: Annotated[Path, typer.Option(help="JSON Lines with response, and id or question of the item")],
+    out: OutOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Grade stored responses by the benchmark's official protocol, and by a fairer one beside it."""
+    from tracepipe.grading.sandbox import SandboxMissing
+
+    protocol = find_protocol(benchmark)
+    read = load_responses(load_items(protocol, items), responses)
+    try:
+        with shown_progress():
+            answered = [(response.item, response.text) for response in read]
+            graded = list(grade_all(protocol, answered, f"grading {protocol.name}"))
+    except SandboxMissing as missing:
+        errors.print(f"error: {missing}", markup=False, highlight=False)
+        raise typer.Exit(FAILED) from None
+    if out is not None:
+        write_lines(out, [_graded_row(response, one) for response, one in zip(read, graded, strict=True)])
+    columns = {
+        "official": _summary(read, [one.official for one in graded]),
+        "fair": _summary(read, [one.fair for one in graded]),
+    }
+    if as_json:
+        about = {"benchmark": protocol.name, "responses": len(read), "items": len({one.item.key for one in read})}
+        print(json.dumps({**about, "score": columns["official"]["mean_score"], **columns}))
+        return
+    _print_grades(protocol, columns)
+
+
+def _graded_row(response: Response, graded: Graded) -> dict[str, object]:
+    def columns(verdict: Verdict, before: str) -> dict[str, object]:
+        row = {"extracted": verdict.extracted, "rule": verdict.rule, "score": verdict.score, "outcome": verdict.outcome}
+        return {before + name: value for name, value in row.items()}
+
+    about = {"line": response.line, "id": response.item.key, "sample": response.sample, "gold": response.item.gold}
+    return {**about, **columns(graded.official, ""), **columns(graded.fair, "fair_")}
+
+
+def _summary(read: list[Response], verdicts: list[Verdict]) -> dict[str, float]:
+    rows = pl.DataFrame(
+        {
+            "item": [response.item.key for response in read],
+            "cluster": [response.item.cluster for response in read],
+            "score": [verdict.score for verdict in verdicts],
+        }
+    )
+    interval = interval_over_items(*item_means(rows))
+    shares = {name: sum(verdict.outcome == name for verdict in verdicts) / len(verdicts) for name in OUTCOMES}
+    ends = {"low": 100 * interval.low, "high": 100 * interval.high}
+    return {"mean_score": 100 * interval.mean, **ends} | {f"{name}_rate": 100 * share for name, share in shares.items()}
+
+
+def _print_grades(protocol: Protocol, columns: dict[str, dict[str, float]]) -> None:
+    header = ("scorer", "how", "score %", "95 % interval", "exact %", "partial %", "no answer %", "timeout %")
+    cells = [
+        (
+            name,
+            getattr(protocol, name),
+            f"{found['mean_score']:.2f}",
+            f"{found['low']:.1f} - {found['high']:.1f}",
+            *(f"{found[f'{outcome}_rate']:.1f}" for outcome in ("correct", "partial", "no_answer", "timeout")),
+        )
+        for name, found in columns.items()
+    ]
+    print_grid(Grid(header, tuple(cells)), protocol.name)
+
+
+def power(
+    problems: Annotated[int, typer.Option(min=2, help="independent items of the benchmark")],
+    samples: Annotated[int, typer.Option(min=1, help="answers per item and side")] = 1,
+    chance: Annotated[float, typer.Option(min=0.5, max=0.999, help="chance to find the difference")] = 0.8,
+    within: Annotated[float, typer.Option(min=0, max=0.25, help="variance of one answer, mean over problems")] = (
+        WITHIN_VARIANCE
+    ),
+    as_json: JsonOption = False,
+) -> None:
+    """Say how small a difference between two conditions a benchmark can show (paired, 5 % two-sided)."""
+    found = 100 * smallest_difference(problems, samples, power=chance, within=within)
+    if as_json:
+        about = {"problems": problems, "samples": samples, "power": chance, "within_variance": within}
+        print(json.dumps({**about, "smallest_difference_points": found}))
+        return
+    console.print(
+        f"{problems} problems, {samples} answer(s) each: differences of {found:.1f} percentage points or more are "
+        f"found with {100 * chance:g} % power.\nAssumed: one answer varies by {within:g} within a problem on either "
+        "side, both sides find the same problems hard, problems are independent; training seeds come on top.",
+        highlight=False,
+    )

@@ -17,8 +17,9 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 from tracepipe import progress
+from tracepipe.benchmarks.mathematics import BOXED
+from tracepipe.benchmarks.protocol import Item
 from tracepipe.engines.transformers import generate, quieten
-from tracepipe.grading.boxed import grade_boxed
 from tracepipe.miniature.corpus import Example, base_corpus, noisy_textbook, solved_corpus
 from tracepipe.miniature.language import build_tokenizer
 from tracepipe.miniature.world import (
@@ -175,7 +176,8 @@ def _ask(folder: Path, prompts: list[str]) -> list[str]:
 
 def _solved(folder: Path, problems: list[Problem]) -> float:
     texts = _ask(folder, [f"problem {problem.text}" for problem in problems])
-    scores = [grade_boxed(text, str(true_answer(problem))).score for text, problem in zip(texts, problems, strict=True)]
+    golds = [Item("", "", str(true_answer(problem))) for problem in problems]
+    scores = [BOXED.grade(gold, text).official.score for text, gold in zip(texts, golds, strict=True)]
     return sum(scores) / len(scores)
 
 

@@ -2,34 +2,57 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from tracepipe.benchmarks import PROTOCOLS
+from tracepipe.benchmarks.items import load_items
+from tracepipe.benchmarks.mathematics import BOXED
+from tracepipe.benchmarks.protocol import Item, Protocol, field
 from tracepipe.identity import prompt_id
+from tracepipe.jsonl import read_lines
 from tracepipe.miniature.world import Problem, draw_pool, true_answer
+from tracepipe.prompts.decontamination import contaminated
 from tracepipe.prompts.sources import RawPrompt, Reading, read_columns, read_openthoughts
 from tracepipe.prompts.splits import Dealt, deal
 from tracepipe.records import BENCHMARK_ITEMS, REJECTED_PROMPTS, from_rows
-from tracepipe.spec import SpecError
-from tracepipe.study import FileBenchmark, FilePrompts, MiniatureBenchmark, MiniaturePrompts, OpenThoughtsPrompts, Study
+from tracepipe.study import (
+    Benchmark,
+    FileBenchmark,
+    FilePrompts,
+    MiniatureBenchmark,
+    MiniaturePrompts,
+    OpenThoughtsPrompts,
+    Study,
+)
 
-VERSION = "1"
+VERSION = "2"
 _MINIATURE_PROMPTS = "prompts"
 
 
-def build_prompts(study: Study, items: pl.DataFrame) -> Dealt:
-    """Read, clean and split the study's prompts; those that a benchmark asks are left out.
+def build_prompts(study: Study, contaminated: pl.DataFrame) -> Dealt:
+    """Read, clean and split the study's prompts; those too close to a benchmark are left out.
 
     Args:
         study: The study.
-        items: BENCHMARK_ITEMS.
+        contaminated: CONTAMINATED_PROMPTS.
 
     Raises:
         SpecError: If the source cannot be read or holds too few prompts.
     """
     reading = read_source(study)
-    benchmark_ids = frozenset(items["prompt_id"])
-    return deal(reading.prompts, study.prompts.splits, study.derived_seed("splits"), benchmark_ids, reading.bad)
+    left_out = frozenset(contaminated["prompt_id"])
+    return deal(reading.prompts, study.prompts.splits, study.derived_seed("splits"), left_out, reading.bad)
+
+
+def contaminated_prompts(study: Study, items: pl.DataFrame) -> pl.DataFrame:
+    """Find the prompts of the source that are too close to a benchmark item (BENCHMARK_ITEMS).
+
+    Returns:
+        CONTAMINATED_PROMPTS.
+    """
+    return contaminated(read_source(study).prompts, items, study.decontamination)
 
 
 def read_source(study: Study) -> Reading:
@@ -64,18 +87,37 @@ def build_items(study: Study) -> pl.DataFrame:
         BENCHMARK_ITEMS.
 
     Raises:
-        SpecError: If a benchmark's file does not hold what it should; names file, line and field.
+        SpecError: If a benchmark's file does not hold what it should; names file, row and field.
     """
     rows: list[dict[str, str]] = []
     for benchmark in study.benchmarks:
-        found = (
-            _miniature_items(study, benchmark) if isinstance(benchmark, MiniatureBenchmark) else _file_items(benchmark)
-        )
-        for prompt, gold in found:
-            key = prompt_id(prompt)
-            item = {"item_id": f"{benchmark.name}/{key}", "benchmark": benchmark.name, "prompt_id": key}
-            rows.append({**item, "prompt": prompt, "gold": gold})
+        protocol, source, items = _items(study, benchmark)
+        for item in items:
+            key = prompt_id(item.problem)
+            row = {name: getattr(item, name) for name in ("key", "problem", "gold", "kind", "cluster")}
+            about = {"protocol": protocol.name, "source": source, "licence": protocol.licence}
+            asked = {"prompt": protocol.ask(item), "tests": json.dumps(item.tests) if item.tests else ""}
+            ids = {"item_id": f"{benchmark.name}/{key}", "benchmark": benchmark.name, "prompt_id": key}
+            rows.append({**ids, **row, **about, **asked})
     return from_rows(rows, BENCHMARK_ITEMS).unique("item_id", keep="first", maintain_order=True)
+
+
+def _items(study: Study, benchmark: Benchmark) -> tuple[Protocol, str, list[Item]]:
+    if isinstance(benchmark, MiniatureBenchmark):
+        problems = _miniature_pool(study)[benchmark.name]
+        texts = [(f"problem {problem.text}", str(true_answer(problem))) for problem in problems]
+        return BOXED, "miniature", [Item(text, text, gold, cluster=text) for text, gold in texts]
+    if isinstance(benchmark, FileBenchmark):
+        return BOXED, benchmark.path, _file_items(benchmark)
+    protocol = PROTOCOLS[benchmark.kind]
+    source = benchmark.path or protocol.source
+    return protocol, source, load_items(protocol, source)
+
+
+def item_of(row: dict[str, Any]) -> Item:
+    """Return the item of a row of BENCHMARK_ITEMS."""
+    tests = json.loads(row["tests"]) if row["tests"] else None
+    return Item(row["key"], row["problem"], row["gold"], row["kind"], row["cluster"], tests)
 
 
 def _miniature_pool(study: Study) -> dict[str, list[Problem]]:
@@ -88,20 +130,10 @@ def _miniature_pool(study: Study) -> dict[str, list[Problem]]:
     return draw_pool(study.derived_seed("miniature"), sizes, harder)
 
 
-def _miniature_items(study: Study, benchmark: MiniatureBenchmark) -> list[tuple[str, str]]:
-    problems = _miniature_pool(study)[benchmark.name]
-    return [(f"problem {problem.text}", str(true_answer(problem))) for problem in problems]
-
-
-def _file_items(benchmark: FileBenchmark) -> list[tuple[str, str]]:
+def _file_items(benchmark: FileBenchmark) -> list[Item]:
     items = []
-    for line, content in enumerate(Path(benchmark.path).read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise SpecError(f"{benchmark.path}, line {line}: not JSON: {error}") from None
-        for field in (benchmark.prompt, benchmark.gold):
-            if not isinstance(row, dict) or row.get(field) is None or not str(row[field]).strip():
-                raise SpecError(f"{benchmark.path}, line {line}: field '{field}' is missing or empty")
-        items.append((str(row[benchmark.prompt]), str(row[benchmark.gold])))
+    for line, row in read_lines(Path(benchmark.path)):
+        place = f"{benchmark.path}, line {line}"
+        problem, gold = field(row, (benchmark.prompt,), place), field(row, (benchmark.gold,), place)
+        items.append(Item(problem, problem, gold, cluster=problem))
     return items

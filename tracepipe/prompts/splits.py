@@ -22,7 +22,7 @@ class Dealt:
         table: PROMPTS.
         read: Good rows read.
         duplicates: Good rows dropped because the same text stood earlier.
-        held_out: Good rows dropped because a benchmark asks the same text.
+        held_out: Distinct prompts dropped because they are too close to a benchmark.
         unused: Distinct prompts beyond the sizes asked for.
         bad: Rows that could not be used.
     """
@@ -36,7 +36,7 @@ class Dealt:
 
 
 def deal(
-    prompts: list[RawPrompt], splits: Splits | None, seed: int, benchmark_ids: frozenset[str], bad: list[BadRow]
+    prompts: list[RawPrompt], splits: Splits | None, seed: int, left_out: frozenset[str], bad: list[BadRow]
 ) -> Dealt:
     """Drop duplicates and benchmark problems, shuffle, and split.
 
@@ -46,7 +46,7 @@ def deal(
         SpecError: If there are fewer distinct prompts than the splits need.
     """
     by_id = {prompt_id(prompt.text): prompt for prompt in reversed(prompts)}
-    kept = {key: by_id[key] for key in sorted(by_id.keys() - benchmark_ids)}
+    kept = {key: by_id[key] for key in sorted(by_id.keys() - left_out)}
     order = list(kept)
     random.Random(f"splits-{seed}").shuffle(order)
     sizes = splits or _halves(len(order))
@@ -54,7 +54,8 @@ def deal(
     if needed > len(order):
         raise SpecError(
             f"prompts.splits asks for {needed} prompts, the source holds {len(order)} that can be used "
-            f"({len(prompts)} read, {len(prompts) - len(by_id)} duplicates, {len(bad)} bad); ask for fewer"
+            f"({len(prompts)} read, {len(prompts) - len(by_id)} duplicates, {len(by_id) - len(kept)} too close to a "
+            f"benchmark, {len(bad)} bad); ask for fewer"
         )
     names = ["surrogate"] * sizes.surrogate + ["target"] * sizes.target
     rows: list[dict[str, str | None]] = [
@@ -83,13 +84,11 @@ def _halves(count: int) -> Splits:
     return Splits(surrogate=(count + 1) // 2, target=count // 2)
 
 
-def split_gates(prompts: pl.DataFrame, items: pl.DataFrame) -> list[Gate]:
-    """Splits are disjoint from each other and from the benchmarks, and hold no prompt twice."""
+def split_gates(prompts: pl.DataFrame) -> list[Gate]:
+    """Splits are disjoint from each other, and hold no prompt twice."""
     surrogate, target = (prompts.filter(split=split)["prompt_id"] for split in ("surrogate", "target"))
     repeated = [key for key, count in Counter(prompts["prompt_id"]).items() if count > 1]
-    benchmark = disjoint("benchmarks_held_out", prompts["prompt_id"], items["prompt_id"], "prompts are benchmark items")
     return [
         disjoint("splits_disjoint", surrogate, target, "prompts stand in both splits"),
         none_fail("prompts_distinct", repeated, "prompts stand twice"),
-        benchmark,
     ]

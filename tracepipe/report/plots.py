@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _HATCHES = ("", "//", "..", "xx")
+_MARKERS = ("o", "s", "^", "D", "v")
 
 
 def accuracy_plot(comparison: pl.DataFrame) -> bytes:
@@ -43,6 +44,32 @@ def accuracy_plot(comparison: pl.DataFrame) -> bytes:
     axes.set_xlim(0, 102)
     axes.set_xlabel("accuracy, %  (thin: 95 % interval over items; thick: range over training seeds)")
     axes.legend(loc="upper right")
+    return _png(figure)
+
+
+def difference_plot(differences: pl.DataFrame) -> bytes:
+    """Draw every pair's difference with its 95 % interval, hollow and grey where it is not resolved (DIFFERENCES)."""
+    benchmarks = differences["benchmark"].unique(maintain_order=True).to_list()
+    pairs = differences.select(pl.format("{} - {}", "condition", "against")).to_series()
+    names = pairs.unique(maintain_order=True).to_list()
+    figure = _figure(8, 0.28 * max(len(names), 3) + 1.4)
+    axes = figure.subplots()
+    step = 0.8 / max(len(benchmarks), 1)
+    for row, name in zip(differences.iter_rows(named=True), pairs, strict=True):
+        index = benchmarks.index(row["benchmark"])
+        place = names.index(name) + index * step
+        colour = COLOURS[index % len(COLOURS)] if row["resolved"] else "0.6"
+        axes.hlines(place, row["low"], row["high"], color=colour)
+        face = colour if row["resolved"] else "white"
+        axes.plot(row["difference"], place, _MARKERS[index % len(_MARKERS)], color=colour, markerfacecolor=face)
+    for index, benchmark in enumerate(benchmarks):
+        axes.plot([], [], _MARKERS[index % len(_MARKERS)], color=COLOURS[index % len(COLOURS)], label=benchmark)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks([place + 0.4 - step / 2 for place in range(len(names))], names)
+    axes.invert_yaxis()
+    axes.set_xlabel("difference of accuracy, percentage points, 95 % interval  (grey, hollow: not resolved)")
+    if benchmarks:
+        axes.legend(loc="best")
     return _png(figure)
 
 

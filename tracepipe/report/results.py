@@ -1,4 +1,4 @@
-"""The two tables people ask for, fidelity and comparison, read from the store with where they come from."""
+"""The tables people ask for, fidelity, comparison and differences, read from the store with where they come from."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from tracepipe.fidelity import mean_fidelity
-from tracepipe.report.tables import Grid, comparison_grid, fidelity_grid
+from tracepipe.report.tables import Grid, comparison_grid, difference_grid, fidelity_grid
 from tracepipe.store import Event, Store
 from tracepipe.study import Study
 
@@ -44,6 +44,10 @@ def read_results(study: Study, store: Store, target: str, made: Collection[str] 
     if event is not None:
         rows = store.read("comparison", target)
         found.append(Result("comparison", rows, comparison_grid(rows), _origin(event)))
+    event = _event(store, "differences", target, made)
+    if event is not None:
+        rows = store.read("differences", target)
+        found.append(Result("differences", rows, difference_grid(rows), _origin(event)))
     return found
 
 

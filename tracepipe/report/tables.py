@@ -26,8 +26,12 @@ def _escaped(cell: str) -> str:
 
 
 def comparison_grid(comparison: pl.DataFrame) -> Grid:
-    """Lay out COMPARISON; no accuracy without its interval, seed range, truncation and no-answer rate."""
+    """Lay out COMPARISON; no accuracy without interval, seed range, truncation, no-answer and loop rate.
+
+    The exact rate stands there only where partial credit makes it another number than the accuracy.
+    """
     header = ("benchmark", "condition", "accuracy %", "95 % interval", "seeds min-max", "truncated %", "no answer %")
+    partial = comparison.filter((pl.col("exact_rate") - pl.col("accuracy")).abs() > 1e-9).height > 0
     rows = [
         (
             row["benchmark"],
@@ -37,12 +41,35 @@ def comparison_grid(comparison: pl.DataFrame) -> Grid:
             _seed_range(row["seeds"], row["seed_low"], row["seed_high"]),
             f"{row['truncation_rate']:.1f}",
             f"{row['no_answer_rate']:.1f}",
-            str(row["items"]),
+            f"{row['loop_rate']:.1f}",
+            f"{row['fair_accuracy']:.1f}",
+            *([f"{row['exact_rate']:.1f}"] if partial else []),
+            f"{row['items']} x {row['samples']}",
             str(row["training_rows"]),
         )
         for row in comparison.iter_rows(named=True)
     ]
-    return Grid((*header, "items", "training rows"), tuple(rows))
+    more = ("loops %", "fair scorer %", *(["exact %"] if partial else []), "items x samples", "training rows")
+    return Grid((*header, *more), tuple(rows))
+
+
+def difference_grid(differences: pl.DataFrame) -> Grid:
+    """Lay out DIFFERENCES; where Holm's adjusted p is not below 0.05, the pair is called not resolved."""
+    header = ("benchmark", "condition", "against", "difference", "95 % interval", "p (Holm)", "verdict")
+    rows = [
+        (
+            row["benchmark"],
+            row["condition"],
+            row["against"],
+            f"{row['difference']:+.1f}",
+            f"{row['low']:+.1f} to {row['high']:+.1f}",
+            "< 0.001" if row["p_holm"] < 0.001 else f"{row['p_holm']:.3f}",
+            "resolved" if row["resolved"] else "not resolved",
+            "-" if row["seed_low"] is None else f"{row['seed_low']:+.1f} to {row['seed_high']:+.1f}",
+        )
+        for row in differences.iter_rows(named=True)
+    ]
+    return Grid((*header, "over seeds"), tuple(rows))
 
 
 def _seed_range(seeds: int, low: float, high: float) -> str:

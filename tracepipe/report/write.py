@@ -2,19 +2,22 @@
 
 import base64
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from tracepipe.benchmarks import PROTOCOLS
+from tracepipe.benchmarks.mathematics import BOXED
 from tracepipe.records import FILES, from_rows
-from tracepipe.report.plots import accuracy_plot
-from tracepipe.report.tables import Grid, comparison_grid, fidelity_grid
+from tracepipe.report.plots import accuracy_plot, difference_plot
+from tracepipe.report.tables import Grid, comparison_grid, difference_grid, fidelity_grid
 from tracepipe.store import Event, write_atomically
 from tracepipe.study import MiniaturePrompts, Study
 from tracepipe.target import Target
 
-VERSION = "1"
+VERSION = "2"
 MINIATURE_CAUTION = (
     "This is the miniature world. It shows that the pipeline works from end to end; it is no evidence for the "
     "paper, since the world was built so that inversion has something to invert."
@@ -33,41 +36,62 @@ def cautions(study: Study, comparison: pl.DataFrame) -> list[str]:
     return found
 
 
-def write_report(
-    study: Study, target: Target, comparison: pl.DataFrame, means: pl.DataFrame, events: Sequence[Event], folder: Path
-) -> pl.DataFrame:
+def scorers(study: Study) -> list[str]:
+    """Say for every benchmark how its accuracy is scored, and how the fairer scorer differs."""
+    found = {one.name: PROTOCOLS.get(one.kind, BOXED) for one in study.benchmarks}
+    lines = [f"{name}: {protocol.official}; fair scorer: {protocol.fair}" for name, protocol in found.items()]
+    own = study.student.sampling
+    asked = f"temperature {own.temperature:g}, {own.max_new_tokens} new tokens at most (paper: 0.7 and 32,768)"
+    left_out = f"prompts too close to a benchmark were left out by: {', '.join(study.decontamination.rules)}"
+    return [*lines, f"students answered at {asked}", left_out]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of a report: COMPARISON, DIFFERENCES, and `exposure` with the columns of `mean_fidelity`."""
+
+    comparison: pl.DataFrame
+    differences: pl.DataFrame
+    fidelity: pl.DataFrame
+
+
+def write_report(study: Study, target: Target, results: Results, events: Sequence[Event], folder: Path) -> pl.DataFrame:
     """Write `report.html` and `report.md`.
 
     Args:
         study: The study.
         target: The target reported on.
-        comparison: COMPARISON.
-        means: `exposure` and the columns of `mean_fidelity`; empty for a closed target.
+        results: The tables; fidelity is empty for a closed target.
         events: The lineage events of all tables behind the report, whose gates are listed.
         folder: Where the files go.
 
     Returns:
         FILES.
     """
-    gates = _gates_grid(events)
-    notes = cautions(study, comparison)
+    notes = cautions(study, results.comparison)
+    grids = {
+        "comparison": comparison_grid(results.comparison),
+        "differences": difference_grid(results.differences),
+        "fidelity": fidelity_grid(results.fidelity),
+        "gates": _gates_grid(events),
+    }
+    pictures = {"accuracy": accuracy_plot(results.comparison), "differences": difference_plot(results.differences)}
     environment = Environment(loader=PackageLoader("tracepipe", "report"), autoescape=select_autoescape(["jinja"]))
     html = environment.get_template("report.html.jinja").render(
         study=study,
         target=target,
         cautions=notes,
-        comparison=comparison_grid(comparison),
-        accuracy_plot=base64.b64encode(accuracy_plot(comparison)).decode(),
-        fidelity=fidelity_grid(means),
-        gates=gates,
+        scorers=scorers(study),
+        pictures={name: base64.b64encode(png).decode() for name, png in pictures.items()},
+        **grids,
     )
     markdown = "\n\n".join(
         [
             f"# {study.name}: {target.name}",
             *(f"> {note}" for note in notes),
-            comparison_grid(comparison).markdown(),
-            fidelity_grid(means).markdown(),
-            gates.markdown(),
+            grids["comparison"].markdown(),
+            *(f"- {line}" for line in scorers(study)),
+            *(grids[name].markdown() for name in ("differences", "fidelity", "gates")),
         ]
     )
     written = {"html": (folder / "report.html", html), "markdown": (folder / "report.md", markdown + "\n")}

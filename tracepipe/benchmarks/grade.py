@@ -1,0 +1,50 @@
+"""Grading many responses: in killable processes where a response could hang its grader or eat its memory."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from tracepipe import progress
+from tracepipe.benchmarks import find_protocol
+from tracepipe.benchmarks.protocol import Graded, Item, Protocol, given_up
+from tracepipe.parallel import Lost, each
+from tracepipe.spec import SpecError
+
+MEMORY = 2 * 2**30
+_LONGEST = 2**20
+
+Answered = tuple[Item, str]
+
+
+def grade_all(protocol: Protocol, answered: Sequence[Answered], label: str) -> Iterator[Graded]:
+    """Grade responses, in their order; each has an outcome, `timeout` where its grading had to be killed.
+
+    Args:
+        protocol: The benchmark.
+        answered: Items with the response to each.
+        label: For the progress.
+
+    Raises:
+        SandboxMissing: If code has to be run and there is no sandbox.
+    """
+    with progress.task(label, len(answered)) as advance:
+        for graded in _graded(protocol, answered):
+            if isinstance(graded, SpecError):
+                raise graded
+            yield given_up("gave_up") if isinstance(graded, Lost) else graded
+            advance(1)
+
+
+def _graded(protocol: Protocol, answered: Sequence[Answered]) -> Iterable[Graded | Lost]:
+    if not protocol.seconds:
+        return (protocol.grade(item, response) for item, response in answered)
+    if protocol.name in ("livecodebench", "humaneval_plus"):
+        from tracepipe.grading.sandbox import require
+
+        require()
+    # A response is cut where no answer can follow any more; its end is what is graded.
+    tasks = ((protocol.name, item, response[-_LONGEST:]) for item, response in answered)
+    return each(_grade, tasks, seconds=protocol.seconds, memory_bytes=MEMORY)
+
+
+def _grade(task: tuple[str, Item, str]) -> Graded:
+    name, item, response = task
+    return find_protocol(name).grade(item, response)
