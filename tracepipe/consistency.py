@@ -73,7 +73,7 @@ def conclusion(trace: str) -> Extracted:
 
 def contradicts_itself(text: str) -> bool:
     """Whether a text boxes two answers that are not the same string."""
-    found = [box for box in boxes(text) if box and box.strip()]
+    found = [box for box in boxes(text) if box is not None]
     return any(not same_string(found[-1], box) for box in found[:-1])
 
 

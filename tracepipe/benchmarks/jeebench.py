@@ -7,7 +7,7 @@ from typing import Any
 
 from tracepipe.benchmarks.protocol import Graded, Item, Protocol, field, judged
 from tracepipe.grading.choices import choose
-from tracepipe.grading.extraction import Extracted, bare, last_box, stated, visible
+from tracepipe.grading.extraction import PROSE, Extracted, bare, last_box, stated, visible
 from tracepipe.grading.numbers import leading, quantity
 from tracepipe.spec import SpecError
 
@@ -17,6 +17,7 @@ _ASKED = {
     "Integer": "The answer is a whole number.",
     "Numeric": "The answer is a number. Give it to two decimal places.",
 }
+_LONGEST_LINE = 600
 _TOLERANCE = 0.01
 _RELATIVE = Fraction(1, 200)
 _CONCLUDED = re.compile(
@@ -104,8 +105,8 @@ def _evaluated(answer: str) -> Fraction | None:
 
 
 def _concluded(text: str) -> Extracted | None:
-    for line in reversed([line for line in text.splitlines() if line.strip()][-3:]):
-        found = _CONCLUDED.search(line.strip().rstrip("*_$ .").rstrip())
+    for line in reversed([line for line in text[-PROSE:].splitlines() if line.strip()][-3:]):
+        found = _CONCLUDED.search(line[-_LONGEST_LINE:].strip().rstrip("*_$ .").rstrip())
         if found:
             return Extracted(found["value"].strip(), "conclusion")
     return None

@@ -24,6 +24,7 @@ for command in (
     runs.demo,
     runs.run,
     runs.show,
+    runs.export,
     runs.ui,
     money.estimate,
     money.retry,

@@ -1,4 +1,4 @@
-"""`tracepipe demo, run, show, ui`: run a study and look at it."""
+"""`tracepipe demo, run, show, export, ui`: run a study and look at it."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tracepipe.cli.options import FAILED, STOPPED, JsonOption, SeedOption, StudyName
+from tracepipe.cli.options import FAILED, STOPPED, JsonOption, SeedOption, StudyName, TargetName
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.registry import find_target, load_targets
 from tracepipe.report.tables import Grid
@@ -122,6 +122,20 @@ def _print_results(study: Study, home: Home, target: str, as_json: bool, made: f
         print_grid(one.grid, f"{one.name}: {study.name} / {target} ({one.origin})")
         for caution in cautions(study, one.rows) if one.name == "comparison" else []:
             console.print(f"note: {caution}", highlight=False)
+
+
+def export(
+    study: StudyName,
+    target: TargetName,
+    folder: Annotated[Path, typer.Option("--to", help="folder for the logs")],
+) -> None:
+    """Write graded answers as logs that `inspect view` opens, one per benchmark, condition and training seed."""
+    from tracepipe import definitions as place
+    from tracepipe.export import export_logs
+
+    loaded = load_study(place.find_study(study))
+    written = export_logs(loaded, Home.default().store(loaded.name), target, folder)
+    console.print(f"{len(written)} logs in {folder}; open them with: inspect view --log-dir {folder}", highlight=False)
 
 
 def ui(study: StudyName = "miniature") -> None:

@@ -7,7 +7,7 @@ Rules: `boxed`, `joined_boxes` (one letter each, side by side), `phrase`, `verdi
 
 import re
 
-from tracepipe.grading.extraction import LONGEST_ANSWER, Extracted, boxes, visible
+from tracepipe.grading.extraction import LONGEST_ANSWER, PROSE, Extracted, boxes, visible
 
 _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|bf|rm|left|right|bigl?|bigr?|quad)(?![A-Za-z])|\\[,;! ]"
@@ -32,7 +32,8 @@ _VERDICT = re.compile(
 )
 _FALSE = re.compile(rf"{_LIST}\s*,?\s*{_IS}\s+(?:also\s+)?(?:false|wrong|invalid)")
 _CONCLUSION = re.compile(
-    rf"(?:^|[.\n])\s*(?i:therefore|thus|hence|so|finally)\b,?\s+(?:we\s+(?:choose|select|pick|get)\s+)?{_KIND}{_LIST}\s*[.!]?\s*$"
+    r"(?:(?:^|[.\n])\s*(?i:therefore|thus|hence|so|finally)\b,?|\bwe\s+(?:choose|select|pick|get))\s+"
+    rf"(?:we\s+(?:choose|select|pick|get)\s+)?{_KIND}{_LIST}\s*[.!]?\s*$"
 )
 _ITEM = re.compile(r"\s*(?:[-•]\s*|\d\.\s*)?(?:‹([A-D])›|([A-D])[.:)])")
 _WHOLE = re.compile(rf"\s*{_KIND}{_LIST}\s*[.]?\s*")
@@ -52,14 +53,14 @@ def choose(response: str, *, multiple: bool) -> Extracted:
     text = visible(response)
     if text is None:
         return Extracted(None, "unclosed_think")
-    found = [box for box in boxes(text) if box is None or box.strip()]
+    found = boxes(text)
     if found and found[-1] is None:
         return Extracted(None, "unclosed_box")
     if found:
         read = _in_boxes(text, [box for box in found if box is not None], multiple)
         if read.answer:
             return read
-    return _in_prose(_plain(text), multiple)
+    return _in_prose(_plain(text[-PROSE:]), multiple)
 
 
 def _in_boxes(text: str, found: list[str], multiple: bool) -> Extracted:
@@ -79,7 +80,7 @@ def _content(box: str) -> set[str]:
 
 def _joined(text: str, letters: list[set[str]]) -> set[str]:
     """The letters of the last boxes that stand side by side."""
-    starts = [found.start() for found in _BOX_START.finditer(text)]
+    starts = [found.start() for found in _BOX_START.finditer(text)][-len(letters) :]
     if len(starts) != len(letters):
         return letters[-1]
     joined = set(letters[-1])
@@ -158,7 +159,7 @@ def _plain(text: str) -> str:
     text = _WRAPPER.sub(" ", text.replace("\\(", " ").replace("\\)", " ").replace("\\[", " ").replace("\\]", " "))
     text = _BRACKETED.sub(r" ‹\1› ", re.sub(r"[{}]", " ", text))
     text = _DECORATION.sub(" ", text)
-    return re.sub(r"[ \t]+", " ", text).strip()
+    return re.sub(r"(?: ?\n)+ ?", "\n", re.sub(r"[^\S\n]+", " ", text)).strip()
 
 
 def _letters(listed: str) -> set[str]:

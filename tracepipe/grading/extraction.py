@@ -14,8 +14,12 @@ from tracepipe.text import THINK_OPEN, take_apart
 
 LONGEST_ANSWER, LONGEST_BOX = 300, 2000
 """Characters of an answer in prose and in a box; what is longer is no answer."""
+PROSE = 20_000
+"""Characters at the end of a text in which a stated answer is looked for."""
+_MOST_BOXES, _LONGEST_SCAN = 50, 20_000
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?P<braced>\{)?")
+_UNBRACED = re.compile(r"[^\s$]{1,100}")
 _STATED = re.compile(
     r"(?:answer|result|solution)(?:\s+(?:to\b[^.:\n]{0,80}|of\b[^.:\n]{0,80}))?[*_\s]*"
     r"(?:is|are|equals|:|=|would\s+be|will\s+be|must\s+be)[*_:\s]*",
@@ -59,32 +63,37 @@ def extract(response: str, *, boxed_only: bool = False) -> Extracted:
 
 
 def last_box(text: str) -> Extracted | None:
-    """Read the last box that is not empty; None where there is no box at all."""
-    found = list(boxes(text))
-    while found and found[-1] is not None and not found[-1].strip():
-        found.pop()
+    """Read the last box that is not empty; None where there is none."""
+    found = boxes(text)
     if not found:
         return None
     return Extracted(None, "unclosed_box") if found[-1] is None else Extracted(found[-1].strip(), "boxed")
 
 
-def boxes(text: str) -> Iterator[str | None]:
-    r"""Yield the content of every box, in order, nested braces included; None for one that is never closed.
+def boxes(text: str) -> list[str | None]:
+    r"""Return what the last boxes hold that are not empty, in order, nested braces included; None for an unclosed one.
 
     `\boxed 5` boxes what follows up to white space or a dollar sign.
     """
-    for box in _BOX.finditer(text):
+    return [content for content in _contents(text) if content is None or content.strip()]
+
+
+def _contents(text: str) -> Iterator[str | None]:
+    for box in list(_BOX.finditer(text))[-_MOST_BOXES:]:
         if box["braced"]:
             yield balanced(text, box.end())
         else:
-            following = re.match(r"[^\s$]+", text[box.end() :])
+            following = _UNBRACED.match(text, box.end())
             yield following[0].rstrip(".,;") if following else ""
 
 
 def balanced(text: str, start: int) -> str | None:
-    """Return the text from `start` to the brace that closes the one before it; escaped braces do not count."""
+    """Return the text from `start` to the brace that closes the one before it; escaped braces do not count.
+
+    None where none closes it within 20,000 characters.
+    """
     depth, index = 1, start
-    while index < len(text):
+    while index < min(len(text), start + _LONGEST_SCAN):
         character = text[index]
         if character == "\\":
             index += 1
@@ -98,6 +107,7 @@ def balanced(text: str, start: int) -> str | None:
 
 def stated(text: str) -> Extracted | None:
     """Read what the last "answer is", "answer:" and the like says, up to the end of its sentence."""
+    text = text[-PROSE:]
     for statement in reversed(list(_STATED.finditer(text))):
         rest = text[statement.end() :][: 2 * LONGEST_ANSWER]
         answer = bare_text(_sentence(rest))
@@ -115,6 +125,8 @@ def _sentence(text: str) -> str:
 
 def bare(text: str) -> Extracted | None:
     """Read a response that is nothing but an answer: one line, hardly a word of prose in it."""
+    if len(text) > 2 * LONGEST_ANSWER:
+        return None
     answer = bare_text(text)
     prose = [word for word in _BARE_WORDS.findall(answer) if not word.startswith("\\")]
     if not answer or "\n" in answer or len(answer) > LONGEST_ANSWER or len(prose) > 1:

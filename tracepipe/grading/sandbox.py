@@ -108,10 +108,11 @@ def require() -> None:
     """
     with _process(b"", Limits(total_seconds=20), probe=True) as lines:
         answer = b"".join(lines)
+        complaint = lines.complaint() or "it gave no answer"
     if answer.strip() != b"inside":
         raise SandboxMissing(
             "model-written code is run in bubblewrap alone, and it does not work here: "
-            f"{lines.complaint() or 'it gave no answer'}. Install it (Debian, Ubuntu: apt-get install bubblewrap) "
+            f"{complaint}. Install it (Debian, Ubuntu: apt-get install bubblewrap) "
             "and allow unprivileged user namespaces"
         )
 
