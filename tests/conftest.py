@@ -13,6 +13,7 @@ from tracepipe.study import Study, load_study
 
 MODELS = CHECKOUT / "tracepipe" / "miniature" / "models"
 TARGETS = CHECKOUT / "targets"
+SHARED = CHECKOUT.parent / "shared" / "data"
 
 
 def tiny_study_content() -> dict:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tracepipe.home import CHECKOUT
 from tracepipe.identity import prompt_id
-from tracepipe.prompts.build import build_items, build_prompts
+from tracepipe.prompts.build import build_items, build_prompts, contaminated_prompts
 from tracepipe.prompts.sources import BadRow, RawPrompt, read_columns, read_openthoughts
 from tracepipe.prompts.splits import deal, split_gates
 from tracepipe.spec import SpecError
@@ -122,16 +122,15 @@ def test_too_few_prompts_are_an_error_with_the_counts():
         deal(raw("a", "a", "b"), Splits(surrogate=3, target=3), 0, frozenset(), [])
 
 
-def test_the_gates_name_prompts_in_both_splits_and_in_a_benchmark():
+def test_the_gates_name_prompts_in_both_splits():
     prompts = pl.DataFrame({"prompt_id": ["p1", "p1", "p2"], "split": ["surrogate", "target", "target"]})
-    items = pl.DataFrame({"prompt_id": ["p2"]})
-    failed = {gate.name: gate.rows for gate in split_gates(prompts, items) if not gate.passed}
-    assert failed == {"splits_disjoint": ("p1",), "prompts_distinct": ("p1",), "benchmarks_held_out": ("p2",)}
+    failed = {gate.name: gate.rows for gate in split_gates(prompts) if not gate.passed}
+    assert failed == {"splits_disjoint": ("p1",), "prompts_distinct": ("p1",)}
 
 
 def test_miniature_prompts_and_benchmarks_share_nothing_and_change_with_the_seed(study: Study):
     items = build_items(study)
-    dealt = build_prompts(study, items)
+    dealt = build_prompts(study, contaminated_prompts(study, items))
     assert dealt.held_out == 0
     assert dealt.table.height == 128
     other = study.model_copy(update={"seed": 1})

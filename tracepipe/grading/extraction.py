@@ -125,7 +125,7 @@ def _sentence(text: str) -> str:
 
 def bare(text: str) -> Extracted | None:
     """Read a response that is nothing but an answer: one line, hardly a word of prose in it."""
-    if len(text) > 2 * LONGEST_ANSWER:
+    if len(text) > 2 * LONGEST_ANSWER or _BOX.search(text):
         return None
     answer = bare_text(text)
     prose = [word for word in _BARE_WORDS.findall(answer) if not word.startswith("\\")]
