@@ -26,6 +26,7 @@ def tiny_study_content() -> dict:
     content["student"]["seeds"] = [0, 1]
     for benchmark in content["benchmarks"]:
         benchmark["items"] = 24
+    content["benchmarks"][1]["samples"] = 2
     content["compute"] = {"processes": 0}
     for role in ("surrogate", "inverter", "student"):
         content[role]["model"] = str((CHECKOUT / "studies" / content[role]["model"]).resolve())

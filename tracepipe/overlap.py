@@ -41,7 +41,7 @@ def overlap(reference: str, synthesized: str, words: Words = "one_line") -> dict
         "token_f1": 100 * token_f1(real_words, forged_words),
         "rouge1": 100 * _rouge_n(unigrams, real, forged, 1),
         "rouge2": 100 * _rouge_n(bigrams, real, forged, 2),
-        "rougeL": 100 * _rouge_l(real, forged),
+        "rougeL": 100 * _lcs_f_measure(real, forged),
         "reference_words": len(real_words),
         "synthesized_words": len(forged_words),
     }
@@ -124,7 +124,12 @@ def _rouge_n(shared: int, reference: Sequence[int], synthesized: Sequence[int], 
     return _f_measure(shared / max(len(synthesized) - n + 1, 1), shared / max(len(reference) - n + 1, 1))
 
 
-def _rouge_l(reference: Sequence[int], synthesized: Sequence[int]) -> float:
+def rouge_l(reference: Sequence[str], synthesized: Sequence[str]) -> float:
+    """Return ROUGE-L of two lists of tokens, F-measure, 0 to 1."""
+    return _lcs_f_measure(*_numbered(reference, synthesized))
+
+
+def _lcs_f_measure(reference: Sequence[int], synthesized: Sequence[int]) -> float:
     from rapidfuzz.distance import LCSseq
 
     if not reference or not synthesized:

@@ -8,6 +8,7 @@ marks that may follow it). A property test holds the two against each other.
 
 import re
 from functools import cache, lru_cache
+from itertools import accumulate
 from typing import Any, Literal
 
 Words = Literal["one_line", "sentences"]
@@ -17,6 +18,7 @@ _PIECE = re.compile(r"\S+")
 _CLOSING = frozenset("])}>\"'»”’")
 _SEPARATORS = re.compile("[\x1c-\x1f\x85]")  # white space to some engines and not to others
 _CONTRACTIONS = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})
+_ZEROS = str.maketrans("123456789", "000000000")
 _REMEMBERED, _LONGEST_REMEMBERED = 200_000, 64
 
 
@@ -57,8 +59,16 @@ def _begin_of_end(pieces: list[re.Match[str]]) -> int:
 
 
 def _piece(piece: str, after_space: bool, before_space: bool) -> list[str]:
+    """Tokenize a piece by its pattern, in which all digits are 0: no rule tells one digit from another."""
+    pattern = piece.translate(_ZEROS)
     tokenize = _remembered if len(piece) <= _LONGEST_REMEMBERED else _remembered.__wrapped__
-    return tokenize(piece, after_space, before_space)
+    tokens = tokenize(pattern, after_space, before_space)
+    if pattern == piece:
+        return tokens
+    if "".join(tokens) != pattern:  # quotation marks were replaced
+        return _remembered.__wrapped__(piece, after_space, before_space)
+    ends = list(accumulate(map(len, tokens)))
+    return [piece[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 @lru_cache(_REMEMBERED)

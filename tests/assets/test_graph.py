@@ -18,6 +18,7 @@ STUDY_TABLES = {
     "prompts",
     "rejected_prompts",
     "benchmark_items",
+    "contaminated_prompts",
     "surrogate_traces",
     "surrogate_summaries",
     "inverter_examples",
@@ -32,12 +33,21 @@ def specs(study: Study) -> dict[str, dg.AssetSpec]:
 
 def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec], study: Study):
     per_exposure = {
-        f"{name}/{one}" for name in ("inverter", "inverted_traces", "trace_fidelity") for one in study.exposures
+        f"{name}/{one}"
+        for name in ("inverter", "inverted_traces", "trace_consistency", "trace_fidelity")
+        for one in study.exposures
     }
     stages = ("student", "benchmark_answers", "benchmark_scores")
     per_condition = {f"{name}/{one}" for name in stages for one in study.conditions}
     shown = {"target_outputs", "target_attempts", "target_changes", "dead_letters", "summary_style"}
-    partitioned = shown | {"target_traces", "student_examples", "oracle_examples", "comparison", "report"}
+    partitioned = shown | {
+        "target_traces",
+        "student_examples",
+        "oracle_examples",
+        "comparison",
+        "differences",
+        "report",
+    }
     assert set(specs) == STUDY_TABLES | partitioned | per_exposure | per_condition
 
 
@@ -70,6 +80,7 @@ def test_hidden_traces_are_upstream_of_fidelity_and_the_oracle_only(specs: dict[
         "target_traces",
         "oracle_examples",
         "comparison",
+        "differences",
         "report",
         "trace_fidelity/summary",
         "trace_fidelity/answer",

@@ -10,9 +10,11 @@ import yaml
 
 from tests.conftest import TARGETS, write_study
 from tracepipe.definitions import run_study
+from tracepipe.export import export_logs
 from tracepipe.home import Home
 from tracepipe.records import COMPARISON, schema
 from tracepipe.report.results import read_results
+from tracepipe.spec import SpecError
 from tracepipe.study import Study, load_study
 
 CONDITIONS = {
@@ -60,6 +62,57 @@ def test_every_condition_is_compared_on_every_benchmark_with_what_qualifies_it(f
     assert comparison["truncation_rate"].is_between(0, 100).all()
     assert comparison["no_answer_rate"].is_between(0, 100).all()
     assert set(comparison.filter(pl.col("condition") != "base")["seeds"]) == {2}
+
+
+def test_every_item_is_answered_once_per_sample_and_graded_twice(finished: Home):
+    scores = finished.store("tiny").read("benchmark_scores/oracle", "miniature")
+    per_item = scores.group_by("benchmark", "item_id", "seed").agg(pl.col("sample").sort())
+    assert dict(per_item.group_by("benchmark").agg(pl.col("sample").first()).iter_rows()) == {
+        "in-distribution": [0],
+        "harder": [0, 1],
+    }
+    assert scores.select("score", "outcome", "rule").equals(
+        scores.select(score="fair_score", outcome="fair_outcome", rule="fair_rule")
+    )
+    answers = finished.store("tiny").read("benchmark_answers/oracle", "miniature").filter(benchmark="harder", seed=0)
+    first, second = (answers.filter(sample=number)["response"].to_list() for number in (0, 1))
+    assert first != second
+    comparison = finished.store("tiny").read("comparison", "miniature").filter(condition="oracle")
+    assert dict(comparison.select("benchmark", "samples").iter_rows()) == {"in-distribution": 1, "harder": 2}
+
+
+def test_every_pair_of_conditions_has_its_difference(finished: Home):
+    found = finished.store("tiny").read("differences", "miniature")
+    assert found.height == 2 * 7 * 6 / 2
+    assert (found["low"] <= found["difference"]).all()
+    assert (found["p_holm"] >= found["p"]).all()
+
+
+def test_inverted_traces_are_checked_against_what_was_shown(finished: Home):
+    store = finished.store("tiny")
+    for exposure in ("summary", "answer"):
+        checked = store.read(f"trace_consistency/{exposure}", "miniature")
+        assert checked.height == store.read(f"inverted_traces/{exposure}", "miniature").height
+        assert (checked["facts_kept"].drop_nulls() <= 1).all()
+
+
+def test_graded_answers_open_in_inspect(finished: Home, tiny_study: Study, tmp_path: Path):
+    from inspect_ai.log import read_eval_log
+
+    written = export_logs(tiny_study, finished.store("tiny"), "miniature", tmp_path)
+    assert len(written) == 2 * (1 + 6 * 2)  # two benchmarks; the untrained base, six conditions with two seeds
+    log = read_eval_log(str(tmp_path / "tiny_miniature_harder_oracle_1.eval"))
+    scores = finished.store("tiny").read("benchmark_scores/oracle", "miniature").filter(benchmark="harder", seed=1)
+    assert len(log.samples) == scores.height == 48
+    assert log.eval.config.epochs == 2
+    assert log.results.scores[0].metrics["mean"].value == pytest.approx(scores["score"].mean())
+    by_key = {row["request_key"]: row for row in scores.iter_rows(named=True)}
+    for sample in log.samples:
+        row = by_key[sample.metadata["request_key"]]
+        assert (sample.id, sample.epoch, sample.target) == (row["item_id"], row["sample"] + 1, row["gold"])
+        assert (sample.scores["official"].value, sample.scores["official"].answer) == (row["score"], row["extracted"])
+    with pytest.raises(SpecError, match="no graded answers of target 'nobody'"):
+        export_logs(tiny_study, finished.store("tiny"), "nobody", tmp_path)
 
 
 def test_students_of_all_conditions_train_on_one_row_set(finished: Home):
@@ -111,7 +164,7 @@ def test_a_student_hyperparameter_retrains_students_only(
     remade = {asset for asset in after if after[asset] != before[asset]}
     trained = CONDITIONS - {"base"}
     downstream = {f"{stage}/{one}" for stage in ("student", "benchmark_answers", "benchmark_scores") for one in trained}
-    assert remade == downstream | {"comparison", "report"}
+    assert remade == downstream | {"comparison", "differences", "report"}
 
 
 def test_terms_that_do_not_permit_training_stop_before_the_students(copy: Home, tiny_study: Study, tmp_path: Path):
@@ -169,7 +222,7 @@ def test_the_catalogue_shows_materialisations_inputs_and_rows(finished: Home):
         scores = catalogue.execute("SELECT count(*), count(DISTINCT seed) FROM benchmark_scores_oracle").fetchone()
         failed = catalogue.execute("SELECT count(*) FROM gates WHERE NOT passed").fetchone()
     assert {name for (name,) in inputs} == {"prompts", "target_outputs", "inverter/summary", "summary_style"}
-    assert scores == (96, 2)
+    assert scores == (144, 2)  # 24 items once and 24 items twice, by two seeds
     assert failed == (0,)
 
 

@@ -77,8 +77,10 @@ def test_every_prompt_left_out_has_a_receipt_and_a_gate_looks_again():
     (_, shared) = table["shared"].to_list()
     assert shared.split() == [word.strip(";").lower() for word in LONG.split()[:13]]
     dealt = from_rows(
-        [{"prompt_id": "p1", "prompt": OTHER, "split": "target", "source": "s", "domain": None}]
-        + [{"prompt_id": "p2", "prompt": SHORT, "split": "target", "source": "s", "domain": None}],
+        [
+            {"prompt_id": key, "prompt": text, "split": "target", "source": "s", "domain": None}
+            for key, text in (("p1", OTHER), ("p2", SHORT))
+        ],
         PROMPTS,
     )
     gate = decontamination_gate(dealt, items(SHORT, LONG), ALL)

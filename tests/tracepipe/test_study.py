@@ -7,6 +7,7 @@ import yaml
 
 from tests.conftest import TARGETS, write_study
 from tracepipe.home import CHECKOUT
+from tracepipe.prompts.build import build_items
 from tracepipe.registry import find_target, load_target, load_targets
 from tracepipe.spec import SpecError
 from tracepipe.study import Study, load_study
@@ -118,3 +119,19 @@ def test_two_files_may_not_claim_one_name(tmp_path: Path, target_content: dict):
 def test_an_unknown_target_is_answered_with_the_known_ones():
     with pytest.raises(SpecError, match="there are: miniature"):
         find_target(TARGETS, "nobody")
+
+
+def test_a_known_benchmark_is_named_for_its_kind_and_reads_a_file_or_the_hub(tmp_path: Path, study_content: dict):
+    items = tmp_path / "items.jsonl"
+    items.write_text('{"unique_id": "a/1", "problem": "What is 1 + 1?", "answer": "2"}\n')
+    study_content["benchmarks"] = [{"kind": "math500", "path": "items.jsonl", "samples": 4}, {"kind": "jeebench"}]
+    study = load_study(write_study(tmp_path, study_content))
+    assert [(one.name, one.samples) for one in study.benchmarks] == [("math500", 4), ("jeebench", 1)]
+    only = study.model_copy(update={"benchmarks": study.benchmarks[:1]})
+    (row,) = build_items(only).to_dicts()
+    assert (row["key"], row["problem"], row["gold"], row["licence"]) == ("a/1", "What is 1 + 1?", "2", "MIT")
+    assert row["prompt"].startswith("What is 1 + 1?")
+    assert "\\boxed{}" in row["prompt"]
+    study_content["benchmarks"] = [{"kind": "math500", "path": "nowhere.jsonl"}]
+    with pytest.raises(SpecError, match=r"benchmarks.0.math500.path: .*nowhere.jsonl: there is no such file"):
+        load_study(write_study(tmp_path, study_content))
