@@ -3,6 +3,7 @@
 from assets.graph import Graph
 from assets.metadata import counts
 from assets.step import Made, Step, TableAsset
+from tracepipe.grading.sandbox import require
 from tracepipe.prompts import build as prompts
 from tracepipe.prompts.decontamination import decontamination_gate
 from tracepipe.prompts.splits import split_gates
@@ -24,7 +25,7 @@ def add_prompts(graph: Graph) -> None:
             table=BENCHMARK_ITEMS,
             version=prompts.VERSION,
             config=drawn,
-            make=lambda step: Made(prompts.build_items(step.study)),
+            make=_benchmark_items,
             describe=lambda frame: counts(frame, "benchmark"),
         )
     )
@@ -76,6 +77,12 @@ def add_prompts(graph: Graph) -> None:
             describe=lambda frame: counts(frame, "reason"),
         )
     )
+
+
+def _benchmark_items(step: Step) -> Made:
+    if any(protocol.runs_code for protocol in prompts.protocols(step.study)):
+        require()  # before any money or GPU time is spent on students whose code could not be graded
+    return Made(prompts.build_items(step.study))
 
 
 def _prompts(step: Step) -> Made:

@@ -1,5 +1,6 @@
 """The shape of the graph, and what an asset may read."""
 
+import json
 from pathlib import Path
 
 import dagster as dg
@@ -9,7 +10,8 @@ from assets import build_assets
 from assets.graph import Graph
 from assets.step import Made, Step, TableAsset
 from tests.conftest import write_study
-from tracepipe.definitions import build_definitions
+from tracepipe.definitions import build_definitions, run_study
+from tracepipe.grading import sandbox
 from tracepipe.home import Home
 from tracepipe.records import PROMPTS, empty
 from tracepipe.study import Study, load_study
@@ -142,3 +144,20 @@ def test_an_edited_prompt_file_is_another_source(tmp_path: Path, study_content: 
         return specs["prompts"].code_version
 
     assert prompts_version('{"prompt": "a"}') != prompts_version('{"prompt": "b"}')
+
+
+def test_a_benchmark_of_code_stops_at_its_items_where_there_is_no_sandbox(
+    tmp_path: Path, study_content: dict, monkeypatch: pytest.MonkeyPatch
+):
+    case = {"input": "1", "output": "1", "testtype": "stdin"}
+    row = {"question_id": "q", "question_content": "Echo.", "public_test_cases": json.dumps([case])}
+    (tmp_path / "items.jsonl").write_text(json.dumps(row))
+    study_content["benchmarks"] = [{"kind": "livecodebench", "path": "items.jsonl"}]
+    study = load_study(write_study(tmp_path, study_content))
+    monkeypatch.setattr(sandbox.shutil, "which", lambda _: None)
+    sandbox.require.cache_clear()
+    outcome = run_study(study, Home(tmp_path / "home"), tmp_path, None, "key:benchmark_items")
+    sandbox.require.cache_clear()
+    (failure,) = outcome.failures
+    assert failure.asset == "benchmark_items"
+    assert "there is no program 'bwrap' here: install it" in failure.message

@@ -187,6 +187,7 @@ LIVECODEBENCH = Protocol(
     ask=_ask_live,
     grade=_grade_live,
     seconds=330.0,
+    runs_code=True,
 )
 HUMANEVAL_PLUS = Protocol(
     name="humaneval_plus",
@@ -198,4 +199,5 @@ HUMANEVAL_PLUS = Protocol(
     ask=_ask_human,
     grade=_grade_human,
     seconds=150.0,
+    runs_code=True,
 )

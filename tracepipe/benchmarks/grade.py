@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from tracepipe import progress
-from tracepipe.benchmarks import find_protocol
+from tracepipe.benchmarks import PROTOCOLS
 from tracepipe.benchmarks.protocol import Graded, Item, Protocol, given_up
+from tracepipe.grading.sandbox import require
 from tracepipe.parallel import Lost, each
-from tracepipe.spec import SpecError
 
 MEMORY = 2 * 2**30
 _LONGEST = 2**20
@@ -27,8 +27,6 @@ def grade_all(protocol: Protocol, answered: Sequence[Answered], label: str) -> I
     """
     with progress.task(label, len(answered)) as advance:
         for graded in _graded(protocol, answered):
-            if isinstance(graded, SpecError):
-                raise graded
             yield given_up("gave_up") if isinstance(graded, Lost) else graded
             advance(1)
 
@@ -36,9 +34,7 @@ def grade_all(protocol: Protocol, answered: Sequence[Answered], label: str) -> I
 def _graded(protocol: Protocol, answered: Sequence[Answered]) -> Iterable[Graded | Lost]:
     if not protocol.seconds:
         return (protocol.grade(item, response) for item, response in answered)
-    if protocol.name in ("livecodebench", "humaneval_plus"):
-        from tracepipe.grading.sandbox import require
-
+    if protocol.runs_code:
         require()
     # A response is cut where no answer can follow any more; its end is what is graded.
     tasks = ((protocol.name, item, response[-_LONGEST:]) for item, response in answered)
@@ -47,4 +43,7 @@ def _graded(protocol: Protocol, answered: Sequence[Answered]) -> Iterable[Graded
 
 def _grade(task: tuple[str, Item, str]) -> Graded:
     name, item, response = task
-    return find_protocol(name).grade(item, response)
+    try:
+        return PROTOCOLS[name].grade(item, response)
+    except (MemoryError, RecursionError):
+        return given_up("gave_up")

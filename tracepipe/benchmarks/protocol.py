@@ -63,6 +63,7 @@ class Protocol:
         ask: The prompt of an item.
         grade: Both verdicts; hostile responses are its business, endless ones are its caller's.
         seconds: After which a response's grading is given up; 0 where it cannot hang and needs no process of its own.
+        runs_code: Whether it runs model-written code, and so needs the sandbox.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Protocol:
     ask: Callable[[Item], str]
     grade: Callable[[Item, str], Graded]
     seconds: float
+    runs_code: bool = False
 
 
 def judged(extracted: Extracted, score: float | None) -> Verdict:

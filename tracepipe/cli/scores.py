@@ -113,7 +113,7 @@ def grade(
     }
     if as_json:
         about = {"benchmark": protocol.name, "responses": len(read), "items": len({one.item.key for one in read})}
-        print(json.dumps({**about, "score": columns["official"]["mean_score"], **columns}))
+        print(json.dumps({**about, "score": columns["official"]["score"], **columns}))
         return
     _print_grades(protocol, columns)
 
@@ -128,6 +128,7 @@ def _graded_row(response: Response, graded: Graded) -> dict[str, object]:
 
 
 def _summary(read: list[Response], verdicts: list[Verdict]) -> dict[str, float]:
+    """Mean score over items with its 95 % interval, and the share of each outcome, all from 0 to 1."""
     rows = pl.DataFrame(
         {
             "item": [response.item.key for response in read],
@@ -136,9 +137,8 @@ def _summary(read: list[Response], verdicts: list[Verdict]) -> dict[str, float]:
         }
     )
     interval = interval_over_items(*item_means(rows))
-    shares = {name: sum(verdict.outcome == name for verdict in verdicts) / len(verdicts) for name in OUTCOMES}
-    ends = {"low": 100 * interval.low, "high": 100 * interval.high}
-    return {"mean_score": 100 * interval.mean, **ends} | {f"{name}_rate": 100 * share for name, share in shares.items()}
+    shares = {f"{name}_rate": sum(one.outcome == name for one in verdicts) / len(verdicts) for name in OUTCOMES}
+    return {"score": interval.mean, "low": interval.low, "high": interval.high, **shares}
 
 
 def _print_grades(protocol: Protocol, columns: dict[str, dict[str, float]]) -> None:
@@ -147,9 +147,9 @@ def _print_grades(protocol: Protocol, columns: dict[str, dict[str, float]]) -> N
         (
             name,
             getattr(protocol, name),
-            f"{found['mean_score']:.2f}",
-            f"{found['low']:.1f} - {found['high']:.1f}",
-            *(f"{found[f'{outcome}_rate']:.1f}" for outcome in ("correct", "partial", "no_answer", "timeout")),
+            f"{100 * found['score']:.2f}",
+            f"{100 * found['low']:.1f} - {100 * found['high']:.1f}",
+            *(f"{100 * found[f'{outcome}_rate']:.1f}" for outcome in ("correct", "partial", "no_answer", "timeout")),
         )
         for name, found in columns.items()
     ]

@@ -90,8 +90,8 @@ def build_items(study: Study) -> pl.DataFrame:
         SpecError: If a benchmark's file does not hold what it should; names file, row and field.
     """
     rows: list[dict[str, str]] = []
-    for benchmark in study.benchmarks:
-        protocol, source, items = _items(study, benchmark)
+    for benchmark, protocol in zip(study.benchmarks, protocols(study), strict=True):
+        source, items = _items(study, benchmark, protocol)
         for item in items:
             key = prompt_id(item.problem)
             row = {name: getattr(item, name) for name in ("key", "problem", "gold", "kind", "cluster")}
@@ -102,16 +102,21 @@ def build_items(study: Study) -> pl.DataFrame:
     return from_rows(rows, BENCHMARK_ITEMS).unique("item_id", keep="first", maintain_order=True)
 
 
-def _items(study: Study, benchmark: Benchmark) -> tuple[Protocol, str, list[Item]]:
+def protocols(study: Study) -> list[Protocol]:
+    """Return the protocol of every benchmark of the study, in its order."""
+    return [PROTOCOLS.get(benchmark.kind, BOXED) for benchmark in study.benchmarks]
+
+
+def _items(study: Study, benchmark: Benchmark, protocol: Protocol) -> tuple[str, list[Item]]:
+    """Return the source of a benchmark's items, and the items."""
     if isinstance(benchmark, MiniatureBenchmark):
         problems = _miniature_pool(study)[benchmark.name]
         texts = [(f"problem {problem.text}", str(true_answer(problem))) for problem in problems]
-        return BOXED, "miniature", [Item(text, text, gold, cluster=text) for text, gold in texts]
+        return "miniature", [Item(text, text, gold, cluster=text) for text, gold in texts]
     if isinstance(benchmark, FileBenchmark):
-        return BOXED, benchmark.path, _file_items(benchmark)
-    protocol = PROTOCOLS[benchmark.kind]
+        return benchmark.path, _file_items(benchmark)
     source = benchmark.path or protocol.source
-    return protocol, source, load_items(protocol, source)
+    return source, load_items(protocol, source)
 
 
 def item_of(row: dict[str, Any]) -> Item:

@@ -8,8 +8,7 @@ from pathlib import Path
 import polars as pl
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from tracepipe.benchmarks import PROTOCOLS
-from tracepipe.benchmarks.mathematics import BOXED
+from tracepipe.prompts.build import protocols
 from tracepipe.records import FILES, from_rows
 from tracepipe.report.plots import accuracy_plot, difference_plot
 from tracepipe.report.tables import Grid, comparison_grid, difference_grid, fidelity_grid
@@ -38,8 +37,8 @@ def cautions(study: Study, comparison: pl.DataFrame) -> list[str]:
 
 def scorers(study: Study) -> list[str]:
     """Say for every benchmark how its accuracy is scored, and how the fairer scorer differs."""
-    found = {one.name: PROTOCOLS.get(one.kind, BOXED) for one in study.benchmarks}
-    lines = [f"{name}: {protocol.official}; fair scorer: {protocol.fair}" for name, protocol in found.items()]
+    found = zip(study.benchmarks, protocols(study), strict=True)
+    lines = [f"{benchmark.name}: {protocol.official}; fair scorer: {protocol.fair}" for benchmark, protocol in found]
     own = study.student.sampling
     asked = f"temperature {own.temperature:g}, {own.max_new_tokens} new tokens at most (paper: 0.7 and 32,768)"
     left_out = f"prompts too close to a benchmark were left out by: {', '.join(study.decontamination.rules)}"

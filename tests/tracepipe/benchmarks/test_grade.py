@@ -54,11 +54,9 @@ def test_responses_find_their_items_by_id_or_by_problem_and_come_out_in_order(it
         (1.0, "boxed"), (1.0, "boxed"), (1.0, "phrase"), (0.0, "unclosed_think"),
     ]  # fmt: skip
     summary = json.loads(ended.stdout)
-    assert (summary["official"]["mean_score"], summary["fair"]["mean_score"]) == (
-        25.0,
-        75.0,
-    )  # mean over items of means
-    assert summary["official"]["low"] < 25 < summary["official"]["high"]
+    # The mean over items of the means over their samples.
+    assert (summary["official"]["score"], summary["fair"]["score"]) == (0.25, 0.75)
+    assert summary["official"]["low"] < 0.25 < summary["official"]["high"]
     printed = grade(tmp_path, items, responses).stdout
     assert "string rule of the MATH benchmark" in printed
     assert "95 % interval" in printed
