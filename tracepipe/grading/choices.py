@@ -35,6 +35,9 @@ _CONCLUSION = re.compile(
     r"(?:(?:^|[.\n])\s*(?i:therefore|thus|hence|so|finally)\b,?|\bwe\s+(?:choose|select|pick|get))\s+"
     rf"(?:we\s+(?:choose|select|pick|get)\s+)?{_KIND}{_LIST}\s*[.!]?\s*$"
 )
+_TURN = re.compile(
+    r"\n|\.\s|\b(?:not|incorrect|wrong|false|but|while|whereas|because|since|as|unlike|instead)\b", re.IGNORECASE
+)
 _ITEM = re.compile(r"\s*(?:[-•]\s*|\d\.\s*)?(?:‹([A-D])›|([A-D])[.:)])")
 _WHOLE = re.compile(rf"\s*{_KIND}{_LIST}\s*[.]?\s*")
 _SPACED = re.compile(r"(?P<list>[A-D](?:\s+[A-D]){1,3})")
@@ -117,10 +120,14 @@ def _in_prose(text: str, multiple: bool) -> Extracted:
 
 
 def _following(text: str, statement: re.Match[str]) -> set[str]:
-    """More letters of a statement: in brackets further on in its line, or at the start of the lines that it opens."""
+    """More letters of a statement: in brackets further on in its line, or at the start of the lines that it opens.
+
+    What is said against other letters, or after the sentence, does not count.
+    """
     if "\n" in statement[0]:
         return _items(text[statement.start("list") :])
-    return set(re.findall(r"‹([A-D])›", text[statement.end() :].partition("\n")[0]))
+    rest = _TURN.split(text[statement.end() :], maxsplit=1)[0]
+    return set(re.findall(r"‹([A-D])›", rest))
 
 
 def _of_verdicts(text: str, positive: list[re.Match[str]], verdicts: list[re.Match[str]], multiple: bool) -> str:

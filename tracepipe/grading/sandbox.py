@@ -156,7 +156,7 @@ def _process(task: bytes, limits: Limits, *, probe: bool = False) -> Iterator[_L
     """Start the sandbox on a task, and end all of it afterwards."""
     program = "print('inside')" if probe else _INSIDE.read_text(encoding="utf-8")
     identity: dict[str, Any] = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
-    command = [*_bubblewrap(limits), _python(), "-I", "-S", "-c", program]
+    command = [*_bubblewrap(limits), _python(), "-I", "-c", program]
     with tempfile.TemporaryFile() as given:
         given.write(task)
         given.seek(0)

@@ -67,7 +67,7 @@ def difference_plot(differences: pl.DataFrame) -> bytes:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks([place + 0.4 - step / 2 for place in range(len(names))], names)
     axes.invert_yaxis()
-    axes.set_xlabel("difference of accuracy, percentage points, 95 % interval  (grey, hollow: not resolved)")
+    axes.set_xlabel("percentage points, 95 % interval  (hollow: not resolved)")
     if benchmarks:
         axes.legend(loc="best")
     return _png(figure)

@@ -66,6 +66,7 @@ LETTERS = [
     ("The correct option(s) is/are (B), (C).", "BC", "phrase"), ("So the correct statements are A and D.", "AD", "phrase"),
     ("The correct answers are (A) the speed is 3 and (C) the time is 4.", "AC", "phrase"),
     ("The correct options are:\n(A) one thing\n(C) another\n\nDone.", "AC", "phrase"),
+    ("The answer is (B), not (C).", "B", "phrase"), ("The answer is (A). Option (B) was tempting.", "A", "phrase"),
     ("Option A is incorrect, so the correct option is B", "B", "phrase"), ("Hence (B).", "B", "conclusion"),
     ("Therefore, options (A), (C) and (D) are correct.", "ACD", "verdicts"), ("Only option (B) is correct.", "B", "verdicts"),
     ("Option (A) is incorrect. Option (B) is correct. (C) is false. Option (D) is correct.", "BD", "verdicts"),

@@ -209,6 +209,11 @@ def test_code_that_reads_and_prints_is_run_once_per_input():
     ]
 
 
+@pytest.mark.parametrize("end", ["exit()", "import sys; sys.exit(0)", "raise SystemExit", "quit(0)"])
+def test_a_program_may_end_itself(end: str):
+    assert list(run(f"print('out')\n{end}\nprint('never')", [""])) == [Result("ok", "out\n")]
+
+
 def test_a_call_that_hangs_costs_its_own_input_alone():
     code = "import time\ndef f(x):\n    if x == 1: time.sleep(9)\n    return (x, [1.5], {'k': {x}})"
     found = list(run(code, [[0], [1], [2]], "f", Limits(seconds=1)))
