@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracepipe.spec import SpecError
+from tracepipe.text import whole_characters
 
 Row = dict[str, Any]
 
@@ -36,7 +37,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
-    """Return a field that must hold text, be it empty.
+    """Return a field that must hold text, be it empty; halves of surrogate pairs become U+FFFD.
 
     Raises:
         SpecError: If it is missing or is no text; names the place.
@@ -46,11 +47,7 @@ def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
         found = ", ".join(sorted(row)) or "none"
         problem = "is missing" if value is None else "is not text"
         raise SpecError(f"{place}: field '{field}' {problem}; the fields there are: {found}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise SpecError(f"{place}: field '{field}' holds an unpaired surrogate, which is not UTF-8") from None
-    return value
+    return whole_characters(value)
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -47,3 +47,8 @@ def has_think_tag(text: str) -> bool:
 def same_words(left: str, right: str) -> bool:
     """Whether two texts are equal up to white space, which decoding does not always preserve."""
     return left.split() == right.split()
+
+
+def whole_characters(text: str) -> str:
+    """Replace halves of surrogate pairs, which models and JSON may hold and UTF-8 may not, by U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import write_study
 from tracepipe.home import CHECKOUT
 from tracepipe.identity import prompt_id
 from tracepipe.prompts.build import build_items, build_prompts, contaminated_prompts
+from tracepipe.prompts.decontamination import decontamination_gate
 from tracepipe.prompts.sources import BadRow, RawPrompt, read_columns, read_openthoughts
 from tracepipe.prompts.splits import deal, split_gates
 from tracepipe.spec import SpecError
-from tracepipe.study import Columns, Splits, Study
+from tracepipe.study import Columns, Splits, Study, load_study
 
 MATH500 = CHECKOUT.parent / "shared" / "data" / "math500.jsonl"
 
@@ -143,3 +145,28 @@ def test_math500_gives_500_prompts():
     dealt = deal(reading.prompts, None, 0, frozenset(), reading.bad)
     assert (dealt.table.height, dealt.duplicates, dealt.bad) == (500, 0, [])
     assert dealt.table["domain"].null_count() == 0
+
+
+def test_prompts_that_a_benchmark_asks_are_left_out_with_a_receipt(tmp_path: Path, study_content: dict):
+    asked = "A farmer has a field of one hundred and sixty metres around; how long are its sides if it is a square?"
+    texts = [*(f"What is {n} plus {n + 1}?" for n in range(8)), f"{asked} Explain.", asked.upper()]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+    (tmp_path / "items.jsonl").write_text(json.dumps({"unique_id": "i", "problem": asked, "answer": "40"}) + "\n")
+    study_content["prompts"] = {
+        "source": {"kind": "file", "path": "prompts.jsonl"},
+        "splits": {"surrogate": 4, "target": 4},
+    }
+    study_content["benchmarks"] = [{"kind": "math500", "path": "items.jsonl"}]
+    del study_content["decontamination"]
+    study = load_study(write_study(tmp_path, study_content))
+    items = build_items(study)
+    receipts = contaminated_prompts(study, items)
+    assert sorted(receipts["rule"]) == ["exact", "ngram"]
+    dealt = build_prompts(study, receipts)
+    assert (dealt.held_out, dealt.unused) == (2, 0)
+    assert not any("farmer" in prompt.lower() for prompt in dealt.table["prompt"])
+    assert decontamination_gate(dealt.table, items, study.decontamination).passed
+    study_content["prompts"]["splits"]["target"] = 6
+    greedy = load_study(write_study(tmp_path, study_content))
+    with pytest.raises(SpecError, match=r"holds 8 that can be used .*2 too close to a benchmark"):
+        build_prompts(greedy, receipts)

@@ -82,8 +82,9 @@ def _ids(path: Path) -> list[str]:
 
 
 def _texts(path: Path) -> Iterator[Pair]:
-    for _, row in read_lines(path):
-        yield row["reference"], row["synthesized"]
+    for line, row in read_lines(path):
+        place = f"{path}, line {line}"
+        yield text_field(row, "reference", place), text_field(row, "synthesized", place)
 
 
 def grade(

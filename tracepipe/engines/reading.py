@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracepipe.target import Target
+from tracepipe.text import whole_characters
 
 WITHHELD = "the body is no JSON and may hold the trace; it lies in the trace log"
 
@@ -168,7 +169,7 @@ def _outcome(answer: str, cut: str | None, refusal: str) -> tuple[str, str | Non
 
 def _clean(text: str) -> str:
     """Strip a text, and replace halves of surrogate pairs, which JSON may carry and no table can hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+    return whole_characters(text).strip()
 
 
 def _text(value: Any) -> str | None:

@@ -77,7 +77,6 @@ def test_responses_find_their_items_by_id_or_by_problem_and_come_out_in_order(it
         ({"id": "a", "response": 7}, "line 2: field 'response' is not text"),
         ({"id": "a", "response": "1", "sample": "x"}, "line 2: field 'sample' is not a whole number"),
         ({"id": "a", "response": "1", "sample": 0}, "line 2: sample 0 of item 'a' stands already in line 1"),
-        ({"id": "a", "response": "\ud800"}, "line 2: field 'response' holds an unpaired surrogate"),
         ("{half", "line 2: not JSON"),
     ],
 )
@@ -103,6 +102,13 @@ def test_bad_items_are_an_error_that_names_file_and_row(tmp_path: Path, content:
     ended = grade(tmp_path, path, [{"id": "a", "response": "1"}])
     assert ended.returncode == 2
     assert words in ended.stderr
+
+
+def test_half_a_surrogate_pair_is_graded_and_not_refused(items: Path, tmp_path: Path):
+    out = tmp_path / "out.jsonl"
+    ended = grade(tmp_path, items, [{"id": "a", "response": "\ud83d \\boxed{\ude00}"}], "--out", str(out))
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(out.read_text())["extracted"] == "\ufffd"
 
 
 def test_a_missing_file_and_an_unknown_benchmark_are_said(items: Path, tmp_path: Path):

@@ -181,6 +181,11 @@ def processes() -> set[str]:
     return {line for line in listed if "bwrap" in line}
 
 
+def test_more_memory_than_is_allowed_is_not_to_be_had():
+    code = "import sys\nheld = bytearray(int(sys.stdin.read()))\nprint(len(held))"
+    assert [one.status for one in run(code, [str(2**28), str(2**31)], limits=QUICK)] == ["ok", "error"]
+
+
 def test_an_orphan_ends_with_the_sandbox(user: str):
     name = f"sleep{os.getpid()}"
     code = textwrap.dedent(f"""
