@@ -22,8 +22,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*(?P<braced>\{)?")
 _UNBRACED = re.compile(r"[^\s$]{1,100}")
 _STATED = re.compile(
     r"(?:answer|result|solution)(?:\s+(?:to\b[^.:\n]{0,80}|of\b[^.:\n]{0,80}))?[*_\s]*"
-    r"(?:is|are|equals|:|=|would\s+be|will\s+be|must\s+be)[*_:\s]*",
-    re.IGNORECASE,
+    r"(?:is|are|equals|:|=|would\s+be|will\s+be|must\s+be)[*_:\s]*|^####\s",
+    re.IGNORECASE | re.MULTILINE,
 )
 _END = re.compile(r"\n|[.;!?]+[\"')*_]*(?:\s|$)")
 _BARE_WORDS = re.compile(r"\\[A-Za-z]+|\\text\{[^}]*\}|[A-Za-z]{2,}")

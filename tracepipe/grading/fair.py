@@ -14,9 +14,9 @@ _TEXT = re.compile(r"\\(?:text|mbox|textbf|textrm|mathrm|mathbf|textit|operatorn
 _PERCENT = re.compile(r"\\?%|percent", re.IGNORECASE)
 _CURRENCY = re.compile(r"\\?\$|\\text\s*\{\s*(?:dollars|USD)\s*\}|\bdollars\b|\bUSD\b|€|£")
 _UNIT_BEHIND = re.compile(
-    r"(?<=[\d}\w)])\s*\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}\s*(?:\^\s*\{?\s*-?\d\s*\}?)?\s*$"
+    r"(?<=[\d}\w)])\s*\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}\s*(?:\^\s*\{?\s*(-?\d)\s*\}?)?\s*$"
 )
-_PLAIN_UNIT = re.compile(r"(?<=\d)\s+([A-Za-z]{2,}(?:\s+[A-Za-z]+)?)\s*(?:\^\s*\{?-?\d\}?)?\s*$")
+_PLAIN_UNIT = re.compile(r"(?<=\d)\s+([A-Za-z]{2,}(?:\s+[A-Za-z]+)?)\s*(?:\^\s*\{?\s*(-?\d)\s*\}?)?\s*$")
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?|\\degree|°")
 _BASE = re.compile(r"(?P<digits>[0-9A-Fa-f]+)\s*_\s*\{?\s*(?P<base>\d+)\s*\}?")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
@@ -57,16 +57,24 @@ def _depth(text: str) -> int:
     return deepest
 
 
-def _unit(text: str) -> str | None:
+def _unit(text: str) -> tuple[str, str] | None:
+    """The unit behind a number, in lower case and the singular, and its exponent."""
+    text = _TIDY.sub(" ", text)
     found = _UNIT_BEHIND.search(text) or _PLAIN_UNIT.search(text)
-    return None if found is None else re.sub(r"[^a-z]", "", found[1].lower()).removesuffix("s") or None
+    if found is None or not any(character.isdigit() for character in text[: found.start() + 1]):
+        return None
+    name = found[1].lower()
+    power = "2" if "sq" in name else "3" if "cub" in name else "1"
+    name = re.sub(r"\b(?:squared?|sq|cubic|cubed)\b|[^a-z]", "", name)
+    return name.removesuffix("s"), found[2] or power
 
 
 def _units_differ(gold: str, answer: str) -> bool:
-    """Whether both name a unit, and another one; a unit that is left out changes nothing."""
-    units = [_unit(_TIDY.sub(" ", text)) for text in (gold, answer)]
-    named = [unit for unit in units if unit and any(character.isdigit() for character in gold)]
-    return len(named) == 2 and not (named[0].startswith(named[1]) or named[1].startswith(named[0]))
+    """Whether both name a unit, and another one; a unit that is left out, or cut short (`in`), changes nothing."""
+    one, other = _unit(gold), _unit(answer)
+    if one is None or other is None:
+        return False
+    return one[1] != other[1] or not (one[0].startswith(other[0]) or other[0].startswith(one[0]))
 
 
 def _bare(text: str) -> str:

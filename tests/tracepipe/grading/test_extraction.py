@@ -26,6 +26,7 @@ from tracepipe.grading.numbers import exact, leading, quantity
         ("**Final answer:** $\\frac{14}{3}$", r"\frac{14}{3}", "phrase"),
         ("The answer to the problem is: 3.5 metres. Done.", "3.5 metres", "phrase"),
         ("Thus the final answer is Evelyn.", "Evelyn", "phrase"),
+        ("6 times 7 makes\n#### 42", "42", "phrase"),
         (r"\frac{1}{2}", r"\frac{1}{2}", "bare"),
         ("$-3$.", "-3", "bare"),
         (r"<think> \boxed{3}", None, "unclosed_think"),
