@@ -20,11 +20,19 @@ _ASKED = {
 _LONGEST_LINE = 600
 _TOLERANCE = 0.01
 _RELATIVE = Fraction(1, 200)
-_CONCLUDED = re.compile(
-    r"(?i:therefore|thus|hence|so|finally|final|answer|which gives|we get|we find)\b[^\n]{0,400}?"
+_COPULA = (
     r"(?:=|≈|\\approx|\\simeq|\b(?:is|are|equals|be|to|of|as|get|find)\b:?)\s*"
     r"(?:approximately|about|nearly|equal to)?\s*"
-    r"(?P<value>[$\\({*\s]*[-−+]?(?:\d|\.\d|\\[dt]?frac)[^=≈\n]{0,80})$"
+)
+_NUMBER = r"(?P<value>[$\\({*\s]*[-−+]?(?:\d|\.\d|\\[dt]?frac)[^=≈\n]{0,80})$"
+_CONCLUDED = re.compile(
+    r"(?i:therefore|thus|hence|so|finally|final|answer|which gives|we get|we find|value of)\b[^\n]{0,400}?"
+    + _COPULA
+    + _NUMBER
+)
+_LAST_LINE = re.compile(
+    r"(?:=|≈|\\approx|\b(?:is|are|equals)\b)\s*(?:approximately|about|equal to)?\s*(?!.*\b(?:and|or|so|which)\b)"
+    + _NUMBER
 )
 
 
@@ -105,8 +113,9 @@ def _evaluated(answer: str) -> Fraction | None:
 
 
 def _concluded(text: str) -> Extracted | None:
-    for line in reversed([line for line in text[-PROSE:].splitlines() if line.strip()][-3:]):
-        found = _CONCLUDED.search(line[-_LONGEST_LINE:].strip().rstrip("*_$ .").rstrip())
+    lines = [line[-_LONGEST_LINE:].strip().rstrip("*_$ .") for line in text[-PROSE:].splitlines() if line.strip()]
+    for place, line in enumerate(reversed(lines[-3:])):
+        found = _CONCLUDED.search(line) or (_LAST_LINE.search(line) if place == 0 else None)
         if found:
             return Extracted(found["value"].strip(), "conclusion")
     return None

@@ -13,6 +13,7 @@ _WRAPPER = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|bf|rm|left|right|bigl?|bigr?|quad)(?![A-Za-z])|\\[,;! ]"
 )
 _BRACKETED = re.compile(r"[(\[]\s*\{?\s*\**\s*([A-D])\s*\**\s*\}?\s*[)\]]")
+_LISTED = re.compile(r"^([ \t]*(?:[-•][ \t]*)?)([A-D])\)[ \t]", re.MULTILINE)
 _DECORATION = re.compile(r"[$*_`{}\"“”\\]|[(\[](?=\s*[A-D]{2,4}\s*[)\]])|(?<=[A-D])\s*[)\]]")
 
 _LETTER = r"(?:‹[A-D]›|(?<![\w^])[A-D](?![\w'^]))"
@@ -22,19 +23,30 @@ _KIND = r"(?:(?:the\s+|both\s+)?(?i:options?|choices?|statements?|answers?|alter
 _IS = r"(?:is/are|is|are|was|were|be|:|=)"
 
 _STATED = re.compile(
-    r"(?i:answers?|options?|choices?|statements?|alternatives?|ones?|match|matches)(?:\s*\(s\))?"
+    r"(?:(?i:answers?|options?|choices?|statements?|alternatives?|ones?)|(?i:correct)\s+[a-z]{3,20})(?:\s*\(s\))?"
     r"(?:\s+(?:to|for|among|from|that|which)\s[^.\n‹]{0,60}?)?"
     rf"\s*\]?\s*(?:(?:should|must|would|will)\s+)?{_IS}\s*:?\s*(?:only\s+|indeed\s+|therefore\s+|thus\s+)?{_KIND}{_LIST}"
 )
 _VERDICT = re.compile(
     rf"(?P<only>(?i:only)\s+)?{_KIND}{_LIST}\s*,?\s*{_IS}\s+(?:all\s+|both\s+|also\s+|the\s+|indeed\s+|therefore\s+)?"
-    r"(?P<not>not\s+(?:the\s+)?|in(?=correct)|un(?=true))?(?:(?:only\s+)?(?:correct|right|true|valid)|answers?\b)"
+    r"(?P<not>(?i:not\s+(?:the\s+)?|in(?=correct)|un(?=true)))?(?:(?:only\s+)?(?i:correct|right|true|valid)|answers?\b)"
 )
-_FALSE = re.compile(rf"{_LIST}\s*,?\s*{_IS}\s+(?:also\s+)?(?:false|wrong|invalid)")
+_FALSE = re.compile(rf"{_LIST}\s*,?\s*{_IS}\s+(?:also\s+)?(?i:false|wrong|invalid)")
+_LINE_VERDICT = re.compile(
+    r"^\s*(?:[-•]\s*)?(?:(?i:option)\s+)?(?P<list>‹[A-D]›|[A-D](?=[).:]))[^\n]{0,400}?[-–:]\s*(?:(?i:this\s+is)\s+)?"
+    r"(?P<not>(?i:in(?=correct)|not\s+))?(?P<word>(?i:correct|true|false|wrong))\b(?=[\s.,]|$)",
+    re.MULTILINE,
+)
+_ALL = re.compile(
+    r"(?i:\ball\s+(?:of\s+)?(?:the\s+)?(?:given\s+|above\s+|four\s+)?(?:answer\s+)?(?:options|statements|choices|answers)"
+    r"\s+(?:\w+\s+)?are\s+(?:correct|true|right))"
+)
 _CONCLUSION = re.compile(
-    r"(?:(?:^|[.\n])\s*(?i:therefore|thus|hence|so|finally)\b,?|\bwe\s+(?:choose|select|pick|get))\s+"
+    r"(?:(?:^|[.\n])\s*(?i:therefore|thus|hence|so|finally)\b,?|\bwe\s+(?:choose|select|pick|get)"
+    r"|(?i:therefore|thus|hence|so)\b[^.\n‹]{1,200}?\b(?:is|are))\s+"
     rf"(?:we\s+(?:choose|select|pick|get)\s+)?{_KIND}{_LIST}\s*[.!]?\s*$"
 )
+_JUDGED = re.compile(r"\s*(?:is|are)\s+(?i:true|false|correct|incorrect)\b[^.\n]*‹")
 _TURN = re.compile(
     r"\n|\.\s|\b(?:not|incorrect|wrong|false|but|while|whereas|because|since|as|unlike|instead)\b", re.IGNORECASE
 )
@@ -101,22 +113,42 @@ def _in_prose(text: str, multiple: bool) -> Extracted:
     if whole:
         return Extracted(_sorted(whole["list"]), "bare")
     stated = _last(_STATED, text)
+    if stated and _JUDGED.match(text, stated.end()):
+        stated = None  # "Answers: (A) is true, (B) is false" is a row of verdicts
     verdicts = list(_VERDICT.finditer(text))
     positive = [verdict for verdict in verdicts if not verdict["not"]]
     concluded = _last(_CONCLUSION, text)
     ends = {
-        "phrase": stated.end() if stated else -1,
-        "verdicts": positive[-1].end() if positive else -1,
-        "conclusion": concluded.end() if concluded else -1,
+        "phrase": stated.end("list") if stated else -1,
+        "verdicts": positive[-1].end("list") if positive else -1,
+        "conclusion": concluded.end("list") if concluded else -1,
     }
     rule = max(ends, key=lambda name: ends[name])
     if ends[rule] < 0:
-        return Extracted(None, "none")
+        return _at_last(text, multiple)
     if rule == "verdicts":
         return Extracted(_of_verdicts(text, positive, verdicts, multiple), rule)
     match = stated if rule == "phrase" else concluded
     assert match is not None
     return Extracted("".join(sorted(_letters(match["list"]) | (_following(text, match) if multiple else set()))), rule)
+
+
+def _at_last(text: str, multiple: bool) -> Extracted:
+    """Read what states no answer in so many words: all options, a verdict at the end of each line, one option alone."""
+    if multiple and _ALL.search(text):
+        return Extracted("ABCD", "verdicts")
+    judged = list(_LINE_VERDICT.finditer(text)) if multiple else []
+    right = {letter for line in judged if _affirmed(line) for letter in _letters(line["list"])}
+    if right:
+        return Extracted("".join(sorted(right)), "verdicts")
+    alone = _FIRST.match(text)
+    if alone and "\n" not in text and len(text) <= LONGEST_ANSWER and len(set(re.findall(r"‹([A-D])›", text))) <= 1:
+        return Extracted(_sorted(alone["list"]), "bare")
+    return Extracted(None, "none")
+
+
+def _affirmed(line: re.Match[str]) -> bool:
+    return not line["not"] and line["word"].lower() in ("correct", "true")
 
 
 def _following(text: str, statement: re.Match[str]) -> set[str]:
@@ -165,6 +197,7 @@ def _plain(text: str) -> str:
     r"""Take off how letters are set: `\text{(B)}`, `**B**`, `$\mathrm{B}$` and `[B]` all become `‹B›` or `B`."""
     text = _WRAPPER.sub(" ", text.replace("\\(", " ").replace("\\)", " ").replace("\\[", " ").replace("\\]", " "))
     text = _BRACKETED.sub(r" ‹\1› ", re.sub(r"[{}]", " ", text))
+    text = _LISTED.sub(r"\1‹\2› ", text)
     text = _DECORATION.sub(" ", text)
     return re.sub(r"(?: ?\n)+ ?", "\n", re.sub(r"[^\S\n]+", " ", text)).strip()
 

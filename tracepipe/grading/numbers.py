@@ -8,7 +8,7 @@ _SPACING = re.compile(r"\\[,!;: ]|~|\\(?:left|right|displaystyle|quad|qquad)(?![
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _EXPONENT = re.compile(r"\^\s*(?:\{\s*-?\d+\s*\}|-?\d+)")
 _NO_UNIT = re.compile(
-    r"\\(?:pi|[dt]?frac|sqrt|ln|log|sin|cos|tan|exp|pm|sum|int|infty|boxed)(?![A-Za-z])|[^A-Za-z\u00b5μΩ°Å\\{}()\s/·*.%]"
+    r"\\(?:pi|[dt]?frac|sqrt|ln|log|sin|cos|tan|exp|pm|sum|int|infty|boxed)(?![A-Za-z])|[^A-Za-z\u00b5μΩ°Å\\{}()\s/·*.%⁰¹²³⁴⁵⁶⁷⁸⁹⁻]"
 )
 _GOES_ON = re.compile(
     r"\s*(?:[-+*/(,]\s*[\d\\A-Za-z(]|\^(?!\s*\{?\s*\\circ)|\\(?:pi|sqrt|times|cdot|[dt]?frac)(?![A-Za-z]))"
