@@ -8,10 +8,12 @@ _SPACING = re.compile(r"\\[,!;: ]|~|\\(?:left|right|displaystyle|quad|qquad)(?![
 _DEGREES = re.compile(r"\^\s*\{?\s*\\circ\s*\}?")
 _EXPONENT = re.compile(r"\^\s*(?:\{\s*-?\d+\s*\}|-?\d+)")
 _NO_UNIT = re.compile(
-    r"\\(?:pi|[dt]?frac|sqrt|ln|log|sin|cos|tan|exp|pm|sum|int|infty|boxed)(?![A-Za-z])|[^A-Za-z\u00b5μΩ°Å\\{}()\s/·*.%⁰¹²³⁴⁵⁶⁷⁸⁹⁻]"
+    r"\\(?:pi|[dt]?frac|sqrt|ln|log|sin|cos|tan|exp|pm|sum|int|infty|boxed)(?![A-Za-z])|[^A-Za-z\u00b5μΩ°Å\\{}()\s/·*.%]"
 )
+_RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
+_LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _GOES_ON = re.compile(
-    r"\s*(?:[-+*/(,]\s*[\d\\A-Za-z(]|\^(?!\s*\{?\s*\\circ)|\\(?:pi|sqrt|times|cdot|[dt]?frac)(?![A-Za-z]))"
+    r"\s*(?:[-+*×/(,]\s*[\d\\A-Za-z(]|\^(?!\s*\{?\s*\\circ)|\\(?:pi|sqrt|times|cdot|[dt]?frac)(?![A-Za-z]))"
 )
 _INTEGER = r"\d{1,3}(?:,\d{3})+(?!\d)|\d+"
 _POWER = r"10\s*(?:\^|\*\*)\s*(?:\{{\s*(?P<{0}>[-+]?\s*\d+)\s*\}}|(?P<{0}1>[-+]?\d+))"
@@ -54,6 +56,7 @@ def _is_unit(text: str) -> bool:
 
 def _plain(text: str) -> str:
     text = text.replace("\\$", "").replace("$", "").replace("{,}", ",").replace(",\\!", ",").replace("−", "-")
+    text = _RAISED.sub(lambda raised: f"^{{{raised[0].translate(_LOWERED)}}}", text)
     return _SPACING.sub(" ", text).strip().strip("*_").strip()
 
 

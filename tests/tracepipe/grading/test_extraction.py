@@ -101,7 +101,7 @@ def test_letters_come_out_sorted_however_they_are_joined(letters: set[str], join
     [
         ("5", 5), ("-14.6", Fraction(-73, 5)), ("1,250", 1250), (r"10,\!080", 10080), (r"1\frac{4}{5}", Fraction(9, 5)),
         (r"\frac43", Fraction(4, 3)), ("1/3", Fraction(1, 3)), (r"$6.0 \times 10^{-34}$", Fraction(6, 10**34)), ("3.2e5", 320000),
-        ("10^{5}", 100000), (r"5 \mathrm{~m/s^2}", 5), ("x = 5", 5), (r"\frac{1}{3} \approx 0.33", Fraction(33, 100)),
+        ("10^{5}", 100000), ("4 × 10⁻² M", Fraction(1, 25)), ("3.1 kW/m²", Fraction(31, 10)), (r"5 \mathrm{~m/s^2}", 5), ("x = 5", 5), (r"\frac{1}{3} \approx 0.33", Fraction(33, 100)),
         (r"90^\circ", 90), (r"12 \, \mathrm{kJ\,mol^{-1}}", 12), (r"3 \times 10^8 m/s", 3 * 10**8), (r"-3.5 \text{ V}", Fraction(-7, 2)),
         (r"2\pi", None), (r"\sqrt{3}", None), ("1,2", None), ("10^{9^9}", None), ("9e99999", None), ("3 - 2", None), ("abc", None),
     ],
