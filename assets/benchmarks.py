@@ -7,6 +7,7 @@ from assets.metadata import counts
 from assets.step import Made, Step, TableAsset
 from tracepipe import evaluation
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES
+from tracepipe.statistics import interval_over_items, item_means
 from tracepipe.students import not_applicable
 from tracepipe.study import Condition
 
@@ -74,9 +75,14 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
     )
 
 
-def _score_metadata(scores: pl.DataFrame) -> dict[str, float | int]:
-    means = scores.group_by("benchmark").agg(pl.col("score").mean() * 100).sort("benchmark")
-    accuracy = {f"accuracy % ({benchmark})": round(value, 2) for benchmark, value in means.iter_rows()}
+def _score_metadata(scores: pl.DataFrame) -> dict[str, float | int | str]:
+    cells = scores.group_by("benchmark", maintain_order=True)
+    accuracy = {f"accuracy % ({benchmark})": _with_interval(rows) for (benchmark,), rows in cells}
     shares = {"truncated %": pl.col("truncated"), "looped %": pl.col("looped")}
     rates = {name: round(100 * scores.select(share.mean()).item(), 2) for name, share in shares.items()}
     return accuracy | rates | dict(counts(scores, "outcome")) | dict(counts(scores, "rule"))
+
+
+def _with_interval(scores: pl.DataFrame) -> str:
+    interval = interval_over_items(*item_means(scores.select("cluster", "score", item="item_id")))
+    return f"{100 * interval.mean:.1f} (95 %: {100 * interval.low:.1f} - {100 * interval.high:.1f})"

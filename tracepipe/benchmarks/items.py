@@ -19,12 +19,16 @@ _SPLITS = ("test", "train")
 
 @dataclass(frozen=True)
 class Response:
-    """One stored response: its line in the file, whose item it answers, and which sample it is."""
+    """One stored response: its line in the file, whose item it answers, and which sample it is.
+
+    `truncated` is None where the file does not say why the response ended.
+    """
 
     line: int
     item: Item
     sample: int
     text: str
+    truncated: bool | None
 
 
 def load_items(protocol: Protocol, place: str) -> list[Item]:
@@ -94,7 +98,8 @@ def load_responses(items: list[Item], path: Path) -> list[Response]:
 
     Args:
         items: The benchmark's items.
-        path: JSON Lines with `response`, optional `sample`, and `id` (the item's own) or `question` (its problem).
+        path: JSON Lines with `response`, and `id` (the item's own) or `question` (its problem). Optional: `sample`,
+            and `finish_reason`, which is `length` where the token cap cut the response off.
 
     Raises:
         SpecError: If a line fits no item, or several, or does not hold what it should; names the line.
@@ -117,7 +122,9 @@ def load_responses(items: list[Item], path: Path) -> list[Response]:
         earlier = seen.setdefault((item.key, number), line)
         if earlier != line:
             raise SpecError(f"{place}: sample {number} of item '{item.key}' stands already in line {earlier}")
-        responses.append(Response(line, item, number, text_field(row, "response", place)))
+        ended = row.get("finish_reason")
+        truncated = None if ended is None else ended in ("length", "max_tokens")
+        responses.append(Response(line, item, number, text_field(row, "response", place), truncated))
     if not responses:
         raise SpecError(f"{path}: holds no responses")
     return responses

@@ -15,6 +15,7 @@ from tracepipe.benchmarks.protocol import OUTCOMES, Graded, Protocol, Verdict
 from tracepipe.cli.options import FAILED, JsonOption
 from tracepipe.fidelity import Pair, score_pairs
 from tracepipe.jsonl import read_lines, text_field, write_lines
+from tracepipe.loops import loops
 from tracepipe.overlap import METRICS
 from tracepipe.report.tables import Grid
 from tracepipe.spec import SpecError
@@ -112,11 +113,12 @@ def grade(
         "official": _summary(read, [one.official for one in graded]),
         "fair": _summary(read, [one.fair for one in graded]),
     }
+    ends = _ends(read)
     if as_json:
         about = {"benchmark": protocol.name, "responses": len(read), "items": len({one.item.key for one in read})}
-        print(json.dumps({**about, "score": columns["official"]["score"], **columns}))
+        print(json.dumps({**about, "score": columns["official"]["score"], **ends, **columns}))
         return
-    _print_grades(protocol, columns)
+    _print_grades(protocol, columns, ends)
 
 
 def _graded_row(response: Response, graded: Graded) -> dict[str, object]:
@@ -142,8 +144,16 @@ def _summary(read: list[Response], verdicts: list[Verdict]) -> dict[str, float]:
     return {"score": interval.mean, "low": interval.low, "high": interval.high, **shares}
 
 
-def _print_grades(protocol: Protocol, columns: dict[str, dict[str, float]]) -> None:
+def _ends(read: list[Response]) -> dict[str, float | None]:
+    """How the responses end, 0 to 1: cut off at the token cap (None where no line says so), or in a repetition."""
+    known = [response.truncated for response in read if response.truncated is not None]
+    looped = sum(loops(response.text) for response in read) / len(read)
+    return {"truncation_rate": sum(known) / len(known) if known else None, "loop_rate": looped}
+
+
+def _print_grades(protocol: Protocol, columns: dict[str, dict[str, float]], ends: dict[str, float | None]) -> None:
     header = ("scorer", "how", "score %", "95 % interval", "exact %", "partial %", "no answer %", "timeout %")
+    ended = tuple("unknown" if share is None else f"{100 * share:.1f}" for share in ends.values())
     cells = [
         (
             name,
@@ -151,10 +161,15 @@ def _print_grades(protocol: Protocol, columns: dict[str, dict[str, float]]) -> N
             f"{100 * found['score']:.2f}",
             f"{100 * found['low']:.1f} - {100 * found['high']:.1f}",
             *(f"{100 * found[f'{outcome}_rate']:.1f}" for outcome in ("correct", "partial", "no_answer", "timeout")),
+            *ended,
         )
         for name, found in columns.items()
     ]
-    print_grid(Grid(header, tuple(cells)), protocol.name)
+    print_grid(Grid((*header, "truncated %", "loops %"), tuple(cells)), protocol.name)
+    if ends["truncation_rate"] is None:
+        console.print(
+            "note: no response says how it ended; give finish_reason to see what was cut off", highlight=False
+        )
 
 
 def power(

@@ -32,10 +32,10 @@ def grade(folder: Path, items: Path, responses: list[object], *more: str) -> sub
 
 def test_responses_find_their_items_by_id_or_by_problem_and_come_out_in_order(items: Path, tmp_path: Path):
     responses: list[object] = [
-        {"id": "b", "response": "So $\\boxed{0.50}$"},
+        {"id": "b", "response": "So $\\boxed{0.50}$", "finish_reason": "stop"},
         {"question": " What is 1 + 1?\r\n", "response": "It is \\boxed{2}"},
         {"id": "b", "response": "The answer is $\\frac12$.", "sample": 7},
-        {"unique_id": "a", "response": "<think> \\boxed{2}"},
+        {"unique_id": "a", "response": "<think> " + "Wait, once more. " * 20, "finish_reason": "length"},
     ]
     out = tmp_path / "out.jsonl"
     ended = grade(tmp_path, items, responses, "--json", "--out", str(out))
@@ -56,10 +56,13 @@ def test_responses_find_their_items_by_id_or_by_problem_and_come_out_in_order(it
     summary = json.loads(ended.stdout)
     # The mean over items of the means over their samples.
     assert (summary["official"]["score"], summary["fair"]["score"]) == (0.25, 0.75)
+    assert (summary["truncation_rate"], summary["loop_rate"]) == (0.5, 0.25)
     assert summary["official"]["low"] < 0.25 < summary["official"]["high"]
     printed = grade(tmp_path, items, responses).stdout
     assert "string rule of the MATH benchmark" in printed
     assert "95 % interval" in printed
+    assert "truncated %" in printed
+    assert "give finish_reason" in grade(tmp_path, items, [{"id": "a", "response": "2"}]).stdout
 
 
 @pytest.mark.parametrize(
