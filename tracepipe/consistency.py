@@ -131,12 +131,11 @@ def consistency_gates(inverted: pl.DataFrame, checked: pl.DataFrame) -> list[Gat
 
 def rates(checked: pl.DataFrame) -> dict[str, float | int | None]:
     """Return shares in %: of the traces that state an answer those that agree, and so on."""
-    agreeing = checked["agrees"].mean()
-    kept = checked["facts_kept"].mean()
-    return {
-        "agree with their answer %": None if agreeing is None else round(100 * float(agreeing), 2),  # type: ignore[arg-type]
-        "no verdict": checked["agrees"].null_count(),
-        "looped %": round(100 * float(checked["looped"].mean() or 0), 2),  # type: ignore[arg-type]
-        "contradict themselves %": round(100 * float(checked["contradicts_itself"].mean() or 0), 2),  # type: ignore[arg-type]
-        "summary facts kept %": None if kept is None else round(100 * float(kept), 2),  # type: ignore[arg-type]
-    }
+    shares = checked.select(
+        pl.col("agrees").mean().alias("agree with their answer %"),
+        pl.col("looped").mean().alias("looped %"),
+        pl.col("contradicts_itself").mean().alias("contradict themselves %"),
+        pl.col("facts_kept").mean().alias("summary facts kept %"),
+    ).row(0, named=True)
+    rounded = {name: None if share is None else round(100 * share, 2) for name, share in shares.items()}
+    return {**rounded, "no verdict": checked["agrees"].null_count()}

@@ -29,7 +29,6 @@ def each(
     *,
     seconds: float | None = None,
     memory_bytes: int | None = None,
-    processes: int | None = None,
 ) -> Iterator[Result | Lost]:
     """Apply a function to every task, on all cores, and yield the results in the order of the tasks.
 
@@ -38,14 +37,13 @@ def each(
         tasks: Taken a few ahead of the results, so that a long stream needs little memory.
         seconds: A task that runs longer is killed with its process, and yields `Lost`.
         memory_bytes: Address space of each process.
-        processes: How many; all cores where not said.
 
     Raises:
         Exception: What `function` raises.
     """
     from pebble import ProcessPool
 
-    workers = processes or os.cpu_count() or 1
+    workers = os.cpu_count() or 1
     pool = ProcessPool(
         workers, context=multiprocessing.get_context("spawn"), initializer=_begin, initargs=[memory_bytes]
     )
@@ -54,21 +52,21 @@ def each(
         for task in tasks:
             waiting.append(pool.schedule(function, args=[task], timeout=seconds))
             if len(waiting) >= _WAITING * workers:
-                yield _result(waiting.popleft(), seconds)
+                yield _result(waiting.popleft())
         while waiting:
-            yield _result(waiting.popleft(), seconds)
+            yield _result(waiting.popleft())
     finally:
         pool.stop()  # type: ignore[no-untyped-call]  # pebble leaves it bare
         pool.join()
 
 
-def _result(future: Any, seconds: float | None) -> Any:
+def _result(future: Any) -> Any:
     from pebble import ProcessExpired
 
     try:
         return future.result()
     except TookTooLong:
-        return Lost(f"not done after {seconds:g} s")
+        return Lost("not done in time")
     except ProcessExpired as death:
         return Lost(f"its process died (exit code {death.exitcode})")
 

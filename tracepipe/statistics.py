@@ -152,19 +152,17 @@ WITHIN_VARIANCE = 0.10625
 """Variance of one answer to one problem, averaged over problems: an assumption, near what models show on MATH500."""
 
 
-def smallest_difference(
-    problems: int, samples: int, *, power: float = 0.8, within: float = WITHIN_VARIANCE, between: float = 0.0
-) -> float:
+def smallest_difference(problems: int, samples: int, *, power: float = 0.8, within: float = WITHIN_VARIANCE) -> float:
     """Return the smallest paired difference that is found with the given power at 5 % (Miller, section 5).
 
     Args:
         problems: Independent items.
         samples: Answers per item and side.
         power: Chance to find it.
-        within: Variance of one answer to one problem, averaged over problems.
-        between: Variance over problems of the difference of the two sides' true chances.
+        within: Variance of one answer to one problem, averaged over problems; both sides have the same chances but
+            for the difference, which is the same everywhere.
     """
     from scipy.stats import norm
 
-    error = math.sqrt((between + 2 * within / samples) / problems)
+    error = math.sqrt(2 * within / samples / problems)
     return float((norm.ppf((1 + CONFIDENCE) / 2) + norm.ppf(power)) * error)
