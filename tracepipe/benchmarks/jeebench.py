@@ -17,7 +17,7 @@ _ASKED = {
     "Integer": "The answer is a whole number.",
     "Numeric": "The answer is a number. Give it to two decimal places.",
 }
-_LONGEST_LINE = 600
+_LONGEST_LINE, _LAST_LINES = 600, 3
 _TOLERANCE = 0.01
 _RELATIVE = Fraction(1, 200)
 _COPULA = (
@@ -81,7 +81,8 @@ def number_in(response: str) -> tuple[Extracted, Fraction | None]:
     boxed = last_box(text)
     if boxed is not None:
         return boxed, None if boxed.answer is None else _value(boxed.answer)
-    for read in (bare(text), stated(text), _concluded(text)):
+    # "The solution is 5 % salt" may stand far above the conclusion: the last lines come first.
+    for read in (bare(text), stated(_last_lines(text)), _concluded(text), stated(text)):
         value = _value(read.answer) if read and read.answer else None
         if read and value is not None:
             return read, value
@@ -112,9 +113,13 @@ def _evaluated(answer: str) -> Fraction | None:
     return None
 
 
+def _last_lines(text: str) -> str:
+    return "\n".join([line[-_LONGEST_LINE:] for line in text[-PROSE:].splitlines() if line.strip()][-_LAST_LINES:])
+
+
 def _concluded(text: str) -> Extracted | None:
-    lines = [line[-_LONGEST_LINE:].strip().rstrip("*_$ .") for line in text[-PROSE:].splitlines() if line.strip()]
-    for place, line in enumerate(reversed(lines[-3:])):
+    lines = [line.strip().rstrip("*_$ .") for line in _last_lines(text).splitlines()]
+    for place, line in enumerate(reversed(lines)):
         found = _CONCLUDED.search(line) or (_LAST_LINE.search(line) if place == 0 else None)
         if found:
             return Extracted(found["value"].strip(), "conclusion")

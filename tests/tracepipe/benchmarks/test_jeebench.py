@@ -31,6 +31,7 @@ def item(kind: str, gold: str | None = None) -> Item:
         ("Integer", r"\boxed{7}", 1, "correct"), ("Integer", r"\boxed{7.00 \text{ moles}}", 1, "correct"), ("Integer", "8", 0, "wrong"),
         ("Numeric", "2.345", 1, "correct"), ("Numeric", r"\boxed{\frac{47}{20}}", 1, "correct"), ("Numeric", "2.37", 0, "wrong"),
         ("Numeric", r"Thus the charge is $Q = 2.35 \mathrm{~C}$.", 1, "correct"), ("Numeric", "None", 0, "no_answer"),
+        ("Numeric", "The solution is 5 % salt.\nLet us go on.\nWe add.\nWe divide.\nSo the molality is 2.35 mol/kg.", 1, "correct"),
         ("Numeric", "The mean intensity at that distance is 2.35 kW/m².", 1, "correct"), ("Numeric", "Q = 2 - 1\nQ = 2.35 MeV", 1, "correct"),
         ("Numeric", r"Therefore, the least concentration is 23.5 $\times 10^{-1}$ M.", 1, "correct"), ("Numeric", "Two of them are 3 and so on", 0, "no_answer"),
         ("Numeric", r"\boxed{\frac{5\sqrt{3}}{2} - 1.98}", 1, "correct"), ("Numeric", r"So $x \approx 23.5 \times 10^{-1}$", 1, "correct"),
