@@ -1,12 +1,15 @@
 """The sandbox holds: what model-written code tries, as root and as an unprivileged user, changes and learns nothing."""
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -115,24 +118,32 @@ def outcome(code: str, user: str, inputs: tuple[str, ...] = ("",), limits: Limit
     return [Result(*one) for one in json.loads(done.stdout)]
 
 
+@cache
 def readable_copy() -> Path:
     """The grading package where an ordinary user may read it: a checkout may lie in a private folder."""
-    folder = Path("/tmp/tracepipe-sandbox-test")
-    grading = folder / "tracepipe" / "grading"
-    if not grading.exists():
-        grading.mkdir(parents=True)
-        (folder / "tracepipe" / "__init__.py").touch()
-        (grading / "__init__.py").touch()
+    grading = open_folder() / "tracepipe" / "grading"
+    grading.mkdir(parents=True)
+    (grading.parent / "__init__.py").touch()
+    (grading / "__init__.py").touch()
     for name in ("sandbox.py", "inside.py"):
         shutil.copy(CHECKOUT / "tracepipe" / "grading" / name, grading / name)
-    for path in [folder, *folder.rglob("*")]:
+    for path in open_folder().rglob("*"):
         path.chmod(0o755)
+    return open_folder()
+
+
+@cache
+def open_folder() -> Path:
+    """A folder that every user of this machine may read; it goes when the tests end."""
+    folder = Path(tempfile.mkdtemp(prefix="tracepipe-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 @pytest.fixture(scope="module")
-def secret(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = Path("/tmp") / f"tracepipe-secret-{os.getpid()}"
+def secret() -> Path:
+    path = open_folder() / "secret"
     path.write_text("the secret")
     path.chmod(0o644)
     return path
