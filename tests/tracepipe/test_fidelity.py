@@ -144,12 +144,20 @@ def test_a_file_of_pairs_is_scored_line_by_line(tmp_path: Path):
     )
     assert ended.returncode == 0, ended.stderr
     scored = [json.loads(line) for line in out.read_text().splitlines()]
-    assert [row["id"] for row in scored] == ["one", "2"]
+    assert [row["id"] for row in scored] == ["one", 2]
     assert {name: scored[0][name] for name in METRICS} == reference(rows[0]["reference"], rows[0]["synthesized"])
     means = json.loads(ended.stdout)
     assert means["rouge1"] == pytest.approx((scored[0]["rouge1"] + scored[1]["rouge1"]) / 2)
     assert means["length_recovery"] == pytest.approx(means["synthesized_tokens"] / means["reference_tokens"])
     assert "text taken as one line" in tracepipe(tmp_path, "fidelity", str(pairs)).stdout
+
+
+def test_a_tokenizer_that_is_not_there_is_said_before_any_work(tmp_path: Path):
+    pairs = write(tmp_path / "pairs.jsonl", [{"id": 1, "reference": "a", "synthesized": "b"}])
+    ended = tracepipe(tmp_path, "fidelity", str(pairs), "--tokenizer", str(tmp_path / "nothing"), HF_HUB_OFFLINE="1")
+    assert ended.returncode == 2
+    assert "nothing: no folder with a tokenizer.json" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -160,6 +168,7 @@ def test_a_file_of_pairs_is_scored_line_by_line(tmp_path: Path):
             '{"id": 1, "reference": "a", "synthesized": "b"}\n{"id": 1, "reference": "", "synthesized": ""}',
             "line 2: id '1'",
         ),
+        ('{"id": null, "reference": "", "synthesized": ""}', "line 1: field 'id' is missing"),
         ("{broken\n", "line 1: not JSON"),
         ('{"id": 1, "reference": 7, "synthesized": "b"}\n', "field 'reference' is not text"),
         ("\n", "holds no pair"),

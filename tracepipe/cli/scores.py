@@ -13,7 +13,7 @@ from tracepipe.benchmarks.grade import grade_all
 from tracepipe.benchmarks.items import Response, load_items, load_responses
 from tracepipe.benchmarks.protocol import OUTCOMES, Graded, Protocol, Verdict
 from tracepipe.cli.options import FAILED, JsonOption
-from tracepipe.fidelity import Pair, score_pairs
+from tracepipe.fidelity import Pair, count_tokens, score_pairs
 from tracepipe.jsonl import read_lines, text_field, write_lines
 from tracepipe.loops import loops
 from tracepipe.overlap import METRICS
@@ -36,6 +36,8 @@ def fidelity(
     as_json: JsonOption = False,
 ) -> None:
     """Compare synthesized texts with their references: lengths, BLEU, token F1, ROUGE-1/2/L, all x100."""
+    if tokenizer is not None:
+        _try_tokenizer(tokenizer)
     ids = _ids(pairs)
     with shown_progress():
         try:
@@ -64,16 +66,23 @@ def fidelity(
         )
 
 
-def _ids(path: Path) -> list[str]:
+def _try_tokenizer(name: str) -> None:
+    try:
+        count_tokens([""], name)
+    except Exception as error:  # tokenizers raises the bare class
+        raise SpecError(f"--tokenizer {name}: no folder with a tokenizer.json, and as a hub id: {error}") from None
+
+
+def _ids(path: Path) -> list[str | int]:
     """Read the whole file once: a bad line ends everything before any work is done."""
-    seen: dict[str, int] = {}
+    seen: dict[str | int, int] = {}
     for line, row in read_lines(path):
         place = f"{path}, line {line}"
-        if row.get("id") is None:
-            raise SpecError(f"{place}: field 'id' is missing; each pair needs one of its own")
+        key = row.get("id")
+        if not isinstance(key, (str, int)):
+            raise SpecError(f"{place}: field 'id' is missing, or neither text nor a whole number; each pair needs one")
         for field in ("reference", "synthesized"):
             text_field(row, field, place)
-        key = str(row["id"])
         if key in seen:
             raise SpecError(f"{place}: id '{key}' stands already in line {seen[key]}; ids must differ")
         seen[key] = line
