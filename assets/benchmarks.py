@@ -68,6 +68,7 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
             gates={
                 "one_score_per_answer": "every answer has exactly one score",
                 "scores_in_range": "every score lies between 0 and 1",
+                "graders_hold": "at most 1 % of the answers made their grader fail",
             },
             make=make,
             describe=_score_metadata,

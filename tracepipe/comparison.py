@@ -10,7 +10,7 @@ from tracepipe.records import COMPARISON, DIFFERENCES, from_rows
 from tracepipe.statistics import holm, interval_over_items, item_means, paired_difference
 from tracepipe.study import Condition
 
-VERSION = "2"
+VERSION = "3"
 SIGNIFICANCE = 0.05
 
 
@@ -39,6 +39,7 @@ def compare(
 def _cell(cell: pl.DataFrame) -> dict[str, float | int]:
     means, clusters = item_means(cell.select("cluster", "score", item="item_id"))
     interval = interval_over_items(means, clusters)
+    fair = interval_over_items(*item_means(cell.select("cluster", item="item_id", score="fair_score")))
     seeds = cell.group_by("seed").agg(pl.col("score").mean())["score"].to_numpy()
     rates = {
         "exact_rate": pl.col("outcome") == "correct",
@@ -46,12 +47,14 @@ def _cell(cell: pl.DataFrame) -> dict[str, float | int]:
         "no_answer_rate": pl.col("outcome") == "no_answer",
         "loop_rate": pl.col("looped"),
         "timeout_rate": pl.col("outcome") == "timeout",
-        "fair_accuracy": pl.col("fair_score"),
     }
     return {
         "accuracy": 100 * interval.mean,
         "low": 100 * interval.low,
         "high": 100 * interval.high,
+        "fair_accuracy": 100 * fair.mean,
+        "fair_low": 100 * fair.low,
+        "fair_high": 100 * fair.high,
         "seed_low": 100 * seeds.min(),
         "seed_high": 100 * seeds.max(),
         **cell.select((100 * rate.mean()).alias(name) for name, rate in rates.items()).row(0, named=True),

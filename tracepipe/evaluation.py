@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from tracepipe.benchmarks import PROTOCOLS
-from tracepipe.benchmarks.grade import grade_all
+from tracepipe.benchmarks.grade import GRADER_ERROR, grade_all
 from tracepipe.benchmarks.protocol import Graded, Item
 from tracepipe.gates import Gate, ids_preserved, none_fail
 from tracepipe.loops import loops
@@ -14,7 +14,9 @@ from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES, conform, empt
 from tracepipe.study import Condition, Study
 from tracepipe.workbench import GenerationJob, Workbench
 
-VERSION = "2"
+VERSION = "3"
+MOST_GRADER_ERRORS = 0.01
+"""Share of answers whose grader may raise an error before scores count as broken."""
 
 
 def benchmark_answers(
@@ -134,10 +136,17 @@ def _score(answer: dict[str, Any], item: Item, graded: Graded) -> dict[str, Any]
 
 
 def score_gates(answers: pl.DataFrame, scores: pl.DataFrame) -> list[Gate]:
-    """Every answer has one score, between 0 and 1."""
+    """Every answer has one score, between 0 and 1, and graders hardly ever fail."""
+    failed = scores.filter(pl.col("rule").str.starts_with(GRADER_ERROR))
     outside = scores.filter(~pl.col("score").is_between(0, 1) | ~pl.col("fair_score").is_between(0, 1))["request_key"]
     keys = [pl.concat_str("request_key", pl.lit(" "), pl.col("seed").cast(pl.String).fill_null("base"))]
     return [
         ids_preserved("one_score_per_answer", answers.select(keys).to_series(), scores.select(keys).to_series()),
         none_fail("scores_in_range", outside, "scores lie outside 0 to 1"),
+        Gate(
+            "graders_hold",
+            failed.height <= MOST_GRADER_ERRORS * scores.height,
+            f"{failed.height} of {scores.height} answers could not be graded: {sorted(set(failed['rule']))}",
+            tuple(failed["request_key"]),
+        ),
     ]

@@ -258,6 +258,8 @@ COMPARISON: Table = {
     "loop_rate": Column(_FLOAT, "responses that end in a repetition, %"),
     "timeout_rate": Column(_FLOAT, "responses whose grading was given up, %"),
     "fair_accuracy": Column(_FLOAT, "mean score by the fairer scorer, %"),
+    "fair_low": Column(_FLOAT, "lower end of its 95 % interval over items, %"),
+    "fair_high": Column(_FLOAT, "upper end, %"),
     "items": Column(_INT, "benchmark items"),
     "clusters": Column(_INT, "groups of items that share a source; as many as items where none do"),
     "samples": Column(_INT, "answers per item and student"),

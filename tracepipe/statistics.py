@@ -149,7 +149,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 WITHIN_VARIANCE = 0.10625
-"""Variance of one answer to one problem, averaged over problems: an assumption, near what models show on MATH500."""
+"""Variance of one answer to one problem, averaged over problems: assumed, not measured (see `--within`)."""
 
 
 def smallest_difference(problems: int, samples: int, *, power: float = 0.8, within: float = WITHIN_VARIANCE) -> float:

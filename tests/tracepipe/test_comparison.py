@@ -46,6 +46,7 @@ def test_no_accuracy_without_interval_seed_spread_truncation_no_answer_and_loop_
     assert (cell["truncation_rate"], cell["no_answer_rate"], cell["loop_rate"]) == (25.0, 25.0, 25.0)
     assert (cell["items"], cell["clusters"], cell["samples"], cell["seeds"], cell["training_rows"]) == (2, 2, 1, 2, 7)
     assert cell["low"] < 75 < cell["high"]
+    assert (cell["fair_low"], cell["fair_accuracy"], cell["fair_high"]) == (cell["low"], 75.0, cell["high"])
 
 
 def test_items_of_one_source_widen_the_interval():

@@ -66,6 +66,8 @@ def test_each_answer_gets_both_verdicts_and_what_qualifies_them(study: Study):
         ("r3", 0.0, "no_answer", 0.0, "wrong", False, False),
     ]
     assert all(gate.passed for gate in score_gates(given, scores))
+    broken = scores.with_columns(rule=pl.when(request_key="r0").then(pl.lit("error: KeyError")).otherwise("rule"))
+    assert [gate.name for gate in score_gates(given, broken) if not gate.passed] == ["graders_hold"]
     checkpoint = {
         **dict.fromkeys(CHECKPOINTS),
         "checkpoint_id": "c",

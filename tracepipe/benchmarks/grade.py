@@ -5,11 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from tracepipe import progress
 from tracepipe.benchmarks import PROTOCOLS
 from tracepipe.benchmarks.protocol import Graded, Item, Protocol, given_up
-from tracepipe.grading.sandbox import require
+from tracepipe.grading.sandbox import SandboxMissing, require
 from tracepipe.parallel import Lost, each
+from tracepipe.spec import SpecError
 
 MEMORY = 2 * 2**30
-_LONGEST = 2**20
+GRADER_ERROR = "error: "
+"""Begins the rule of a response whose grader raised an error, which follows by name."""
 
 Answered = tuple[Item, str]
 
@@ -36,8 +38,7 @@ def _graded(protocol: Protocol, answered: Sequence[Answered]) -> Iterable[Graded
         return (protocol.grade(item, response) for item, response in answered)
     if protocol.runs_code:
         require()
-    # A response is cut where no answer can follow any more; its end is what is graded.
-    tasks = ((protocol.name, item, response[-_LONGEST:]) for item, response in answered)
+    tasks = ((protocol.name, item, response) for item, response in answered)
     return each(_grade, tasks, seconds=protocol.seconds, memory_bytes=MEMORY)
 
 
@@ -45,5 +46,7 @@ def _grade(task: tuple[str, Item, str]) -> Graded:
     name, item, response = task
     try:
         return PROTOCOLS[name].grade(item, response)
-    except (MemoryError, RecursionError):
-        return given_up("gave_up")
+    except (SpecError, SandboxMissing):
+        raise
+    except Exception as error:  # no response may end a run; a gate counts these
+        return given_up(f"{GRADER_ERROR}{type(error).__name__}")

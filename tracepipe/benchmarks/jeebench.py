@@ -106,9 +106,9 @@ def _evaluated(answer: str) -> Fraction | None:
 
     try:
         for found in parse(f"\\boxed{{{answer}}}", raise_on_error=True):
-            if getattr(found, "is_number", False) and found.is_real:
+            if getattr(found, "is_number", False) and found.is_real and found.is_finite:
                 return Fraction(str(found.evalf(20)))
-    except (TimeoutException, Exception):  # what is no mathematics is no number
+    except TimeoutException:
         return None
     return None
 

@@ -42,7 +42,7 @@ def comparison_grid(comparison: pl.DataFrame) -> Grid:
             f"{row['truncation_rate']:.1f}",
             f"{row['no_answer_rate']:.1f}",
             f"{row['loop_rate']:.1f}",
-            f"{row['fair_accuracy']:.1f}",
+            f"{row['fair_accuracy']:.1f} ({row['fair_low']:.1f} - {row['fair_high']:.1f})",
             *([f"{row['exact_rate']:.1f}"] if partial else []),
             f"{row['items']} x {row['samples']}",
             str(row["training_rows"]),

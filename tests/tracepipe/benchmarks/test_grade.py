@@ -8,6 +8,8 @@ import pytest
 
 from tests.test_cli import tracepipe
 from tracepipe.benchmarks import PROTOCOLS, find_protocol
+from tracepipe.benchmarks.grade import grade_all
+from tracepipe.benchmarks.protocol import Item
 from tracepipe.spec import SpecError
 
 ITEMS = [
@@ -118,6 +120,16 @@ def test_a_missing_file_and_an_unknown_benchmark_are_said(items: Path, tmp_path:
     assert "there is no such file" in grade(tmp_path, tmp_path / "none.jsonl", [{"id": "a", "response": "1"}]).stderr
     ended = tracepipe(tmp_path, "grade", "gpqa", "--items", str(items), "--responses", str(items))
     assert (ended.returncode, "there are: math500, jeebench" in ended.stderr) == (2, True)
+
+
+def test_a_grader_that_fails_ends_no_run_and_is_named():
+    broken = Item("1", "How many?", "not a number")
+    fine = Item("2", "How many?", "7")
+    graded = list(grade_all(PROTOCOLS["aime"], [(broken, r"\boxed{7}"), (fine, r"\boxed{7}")], "test"))
+    assert [(one.official.outcome, one.official.rule) for one in graded] == [
+        ("timeout", "error: ValueError"),
+        ("correct", "boxed"),
+    ]
 
 
 def test_a_benchmark_is_found_however_it_is_spelt():

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -47,6 +48,11 @@ def test_answers_that_mean_something_else_are_not(gold: str, answer: str):
 def test_a_percent_sign_is_accepted_where_the_problem_asks_for_percent():
     assert equivalent("10", r"10\%", "What percent of the balls are red?")
     assert equivalent(r"10\%", "10", "How much?")
+
+
+def test_off_the_main_thread_a_comparison_fails_loudly_and_is_not_a_wrong_answer():
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="threaded environment"):
+        threads.submit(equivalent, "p - q", "-q+p", "").result()
 
 
 @pytest.mark.parametrize(
