@@ -34,12 +34,15 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
             description=f"What the students of condition {condition} write for every benchmark item.",
             table=BENCHMARK_ANSWERS,
             version=evaluation.VERSION,
-            config=[
-                student.sampling.model_dump(mode="json"),
-                student.wording.model_dump(),
-                graph.study.derived_seed("evaluation", condition),
-                {benchmark.name: benchmark.samples for benchmark in graph.study.benchmarks},
-            ],
+            config={
+                "calls": {
+                    "sampling": student.sampling.model_dump(mode="json"),
+                    "wording": student.wording.model_dump(),
+                    "seed": graph.study.derived_seed("evaluation", condition),
+                },
+                "samples": {benchmark.name: benchmark.samples for benchmark in graph.study.benchmarks},
+            },
+            given=(student,),
             reads=(f"student/{condition}", "benchmark_items"),
             inapplicable=lambda target: not_applicable(condition, target),
             gates={"one_answer_per_item": "every student answered every item once per sample"},

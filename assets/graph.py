@@ -4,6 +4,7 @@ A table is named by its recipe (code version, configuration, data versions of wh
 store holds a table of the same recipe, it is put in use again and nothing is computed.
 """
 
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.metadata import event_metadata, table_schema
+from assets.metadata import column_lineage, event_metadata, table_schema
 from assets.step import Made, Step, TableAsset
 from resources.compute import ComputeResource
 from resources.home import HomeResource
@@ -20,10 +21,11 @@ from tracepipe.collection import CollectionStopped
 from tracepipe.gates import Gate
 from tracepipe.grading.sandbox import SandboxMissing
 from tracepipe.home import Home
+from tracepipe.identity import code_commit, digest, weights_id
 from tracepipe.records import conform, empty
 from tracepipe.serving import ServingError
 from tracepipe.spec import SpecError
-from tracepipe.store import UNPARTITIONED, Event, Store, recipe_key
+from tracepipe.store import UNPARTITIONED, Event, Making, Store, recipe_key
 from tracepipe.students import TermsForbid
 from tracepipe.study import Study
 from tracepipe.target import Target
@@ -32,6 +34,7 @@ from tracepipe.words import MissingTokenizerData
 TARGETS = dg.DynamicPartitionsDefinition(name="target")
 GPU_POOL = "gpu"
 _OWNERS = ["team:tracepipe"]
+_STAGES = ("prompts", "surrogate", "inverter", "target", "withheld", "inversion", "students", "benchmarks", "report")
 
 STOPS = (SpecError, CollectionStopped, ServingError, TermsForbid, SandboxMissing, MissingTokenizerData)
 """What ends a step with a message for the user instead of a traceback."""
@@ -68,12 +71,13 @@ class Graph:
             key=key,
             deps=[asset_key(name) for name in asset.reads],
             description=asset.description,
-            group_name=asset.stage,
+            group_name=group_of(asset.stage),
             kinds=set(asset.kinds),
             owners=_OWNERS,
             code_version=asset.code_version,
             partitions_def=TARGETS if asset.partitioned else None,
             metadata={"dagster/column_schema": table_schema(asset.table), "withheld": asset.withheld},
+            freshness_policy=asset.freshness,
             pool=GPU_POOL if asset.gpu else None,
             check_specs=[
                 dg.AssetCheckSpec(name, asset=key, description=promise, blocking=True)
@@ -112,13 +116,18 @@ class Graph:
         }
         store = withheld_store if asset.withheld else open_store
         # A step that reads withheld rows leaves its step files with them.
-        bench = home.bench(withheld_store if asset.sees_withheld else open_store, compute.compute)
+        bench = home.bench(withheld_store if asset.sees_withheld else open_store, compute.compute, partition)
         return Step(asset, self.study, bench, run_id, tables, target, home), store
 
     def _make_or_reuse(self, step: Step, store: Store, partition: str) -> tuple[Event, pl.DataFrame, bool]:
-        asset, inputs = step.asset, step.input_versions()
-        reason = asset.inapplicable(step.target) if asset.partitioned else None
-        about = {"target": asset.target_config(step.target) if asset.partitioned else None, "inapplicable": reason}
+        asset = step.asset
+        target = step.target if asset.partitioned else None
+        read = {name: step.event(name) for name in asset.reads}
+        beside = {f"{event.asset}@{other}": event for other, event in step.events_beside().items()}
+        reason = asset.inapplicable(target) if target else None
+        config = asset.config_for(target)
+        inputs = {name: event.data_version for name, event in (read | beside).items()}
+        about = {"target": config["target"], "inapplicable": reason}
         key = recipe_key(asset.name, asset.code_version, inputs, about)
         found = store.find(asset.name, partition, key)
         if found and not asset.rereads:
@@ -136,28 +145,35 @@ class Graph:
             store.use(found)
             if store.read(asset.name, partition).equals(frame):
                 return found, frame, True
-        event = store.write(
-            frame,
+        making = Making(
             asset=asset.name,
             partition=partition,
-            key=key,
-            code_version=asset.code_version,
-            inputs=inputs,
-            seconds=time.monotonic() - started,
+            stage=asset.stage,
+            recipe_key=key,
+            code_version=asset.version,
+            config_version=digest(config),
             run_id=step.run_id,
-            gates=made.gates,
+            seconds=time.monotonic() - started,
+            inputs=tuple(event.as_input for event in (read | beside).values()),
+            commit=code_commit(),
+            cost_usd=made.cost_usd,
+            ran_on=f"{platform.node()}, {step.bench.compute.place}",
+            config=config,
+            models={weights_id(one.model): one.name for one in asset.given},
+            gates=tuple(made.gates),
             details={"study seed": self.study.seed, **made.details},
         )
-        return event, frame, False
+        return store.write(frame, making), frame, False
 
     @staticmethod
     def _result(step: Step, store: Store, event: Event, frame: pl.DataFrame, reused: bool) -> dg.MaterializeResult[Any]:
         asset = step.asset
         place = {"path": dg.MetadataValue.path(str(store.root / event.path)), "reused": reused}
         described = dict(asset.describe(frame)) if frame.height else {}
+        columns = {"dagster/column_lineage": column_lineage(asset.name, asset.table, asset.reads)}
         return dg.MaterializeResult(
             data_version=dg.DataVersion(event.data_version),
-            metadata=event_metadata(event, frame, asset.partitioned) | place | described,
+            metadata=event_metadata(event, frame, asset.partitioned) | place | columns | described,
             check_results=[
                 dg.AssetCheckResult(
                     check_name=gate.name,
@@ -173,6 +189,11 @@ class Graph:
 def _nothing(asset: TableAsset, reason: str) -> Made:
     gates = [Gate(name, passed=True, summary=f"does not apply: {reason}") for name in asset.gates]
     return Made(empty(asset.table), gates, {"does not apply": reason})
+
+
+def group_of(stage: str) -> str:
+    """Return the group of a stage in the UI, which sorts groups by name."""
+    return f"{_STAGES.index(stage) + 1}_{stage}"
 
 
 def asset_key(name: str) -> dg.AssetKey:

@@ -8,16 +8,26 @@ from tracepipe import consistency, fidelity, inversion
 from tracepipe.identity import weights_id
 from tracepipe.records import INVERTED_TRACES, TRACE_CONSISTENCY, TRACE_FIDELITY
 from tracepipe.report.tables import preview_grid
-from tracepipe.study import Exposure
+from tracepipe.study import Exposure, Study
 from tracepipe.target import hides, hides_traces
 
 
 def add_inversion(graph: Graph) -> None:
-    """Add `inverted_traces/<exposure>`, `trace_consistency/<exposure>` and `trace_fidelity/<exposure>`."""
+    """Add per exposure `inverted_traces`, `trace_consistency`, `zero_shot_traces` and `trace_fidelity`."""
     for exposure in graph.study.exposures:
         _add_inverted_traces(graph, exposure)
         _add_consistency(graph, exposure)
+        _add_zero_shot_traces(graph, exposure)
         _add_trace_fidelity(graph, exposure)
+
+
+def _calls(study: Study, exposure: Exposure) -> dict[str, object]:
+    """How an inverter is asked."""
+    return {
+        "sampling": study.inverter.sampling.model_dump(mode="json"),
+        "wording": {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
+        "seed": study.derived_seed("inversion", exposure),
+    }
 
 
 def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
@@ -38,11 +48,7 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
             description=f"Traces the inverter writes from what the target shows ({exposure}; paper section 3).",
             table=INVERTED_TRACES,
             version=inversion.VERSION,
-            config=[
-                study.inverter.sampling.model_dump(mode="json"),
-                {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
-                study.derived_seed("inversion", exposure),
-            ],
+            config={"calls": _calls(study, exposure)},
             # Summaries of another style must not reach the inverter: the style's gate stands before it.
             reads=("prompts", "target_outputs", f"inverter/{exposure}", *(["summary_style"] * (exposure == "summary"))),
             inapplicable=lambda target: hides(exposure, target),
@@ -77,15 +83,45 @@ def _add_consistency(graph: Graph, exposure: Exposure) -> None:
     )
 
 
+def _add_zero_shot_traces(graph: Graph, exposure: Exposure) -> None:
+    study = graph.study
+
+    def make(step: Step) -> Made:
+        shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
+        base = step.study.inverter.model
+        inverted = inversion.invert(step.study, exposure, base, weights_id(base), shown, step.bench)
+        return Made(inverted, inversion.inversion_gates(shown, inverted))
+
+    graph.add(
+        TableAsset(
+            name=f"zero_shot_traces/{exposure}",
+            stage="inversion",
+            description=f"What the inverter's base writes without training ({exposure}): the baseline of fidelity. "
+            "Made only where the real traces are known to compare with; paper, table 2.",
+            table=INVERTED_TRACES,
+            version=inversion.VERSION,
+            config={"calls": _calls(study, exposure) | {"weights": study.inverter.identity()["weights"]}},
+            given=(study.inverter,),
+            reads=("prompts", "target_outputs"),
+            target_config=lambda target: target.open,
+            inapplicable=lambda target: hides_traces(target) or hides(exposure, target),
+            gates={"one_row_per_output": "every output shown has exactly one trace"},
+            gpu=True,
+            make=make,
+            describe=lambda frame: counts(frame, "outcome"),
+        )
+    )
+
+
 def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
     study = graph.study
 
     def make(step: Step) -> Made:
         """Compare the trained inverter's traces, and its untrained base's, with the real ones."""
         shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
-        traces, base = step.read("target_traces"), step.study.inverter.model
-        zero_shot = inversion.invert(step.study, exposure, base, weights_id(base), shown, step.bench)
-        trained = step.read(f"inverted_traces/{exposure}")
+        trained, zero_shot, traces = (
+            step.read(name) for name in (f"inverted_traces/{exposure}", f"zero_shot_traces/{exposure}", "target_traces")
+        )
         tokenizer = step.study.student.model
         words = step.study.fidelity_words
         scores = fidelity.fidelity(trained, traces, "trained", tokenizer, words).vstack(
@@ -98,18 +134,24 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
             name=f"trace_fidelity/{exposure}",
             stage="inversion",
             description="Inverted traces against the open target's real ones, and the same for the inverter's "
-            "base without training (zero-shot); paper, fidelity table.",
+            "base without training (zero-shot); paper, table 2.",
             table=TRACE_FIDELITY,
             version=fidelity.VERSION,
-            config=[study.inverter.identity(), study.student.identity()["weights"], study.fidelity_words],
-            reads=("prompts", "target_outputs", "target_traces", f"inverted_traces/{exposure}"),
+            config={"tokenizer": study.student.identity()["weights"], "words": study.fidelity_words},
+            given=(study.student,),
+            reads=(
+                "prompts",
+                "target_outputs",
+                "target_traces",
+                f"inverted_traces/{exposure}",
+                f"zero_shot_traces/{exposure}",
+            ),
             inapplicable=lambda target: hides_traces(target) or hides(exposure, target),
             gates={
                 "every_trace_compared_trained": "every inverted trace was compared",
                 "every_trace_compared_zero_shot": "every zero-shot trace was compared",
             },
             sees_withheld=True,
-            gpu=True,
             make=make,
             describe=lambda frame: {
                 "means": grid_metadata(preview_grid(fidelity.mean_fidelity(frame))),

@@ -1,12 +1,13 @@
 """What the Dagster UI shows of a table: counts, preview, pictures."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from tracepipe.lineage.links import FAMILIES, family_of
 from tracepipe.records import Table
 from tracepipe.report.tables import Grid, preview_grid
 from tracepipe.store import Event
@@ -19,6 +20,25 @@ def table_schema(table: Table) -> dg.TableSchema:
     )
 
 
+def column_lineage(asset: str, table: Table, reads: Sequence[str]) -> dg.TableColumnLineage:
+    """Return for each column the columns of the tables read that its values are taken or made from."""
+    family = FAMILIES[family_of(asset)]
+    sources: dict[str, list[tuple[str, str]]] = {column: list(family.origins.get(column, ())) for column in table}
+    for link in family.links:
+        for own, theirs in link.on.items():
+            sources[own] += [(to, theirs) for to in link.to]
+    deps = {
+        column: [
+            dg.TableColumnDep(dg.AssetKey(name.split("/")), origin)
+            for name in reads
+            for to, origin in dict.fromkeys(found)
+            if family_of(name) == to
+        ]
+        for column, found in sources.items()
+    }
+    return dg.TableColumnLineage({column: found for column, found in deps.items() if found})
+
+
 def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool) -> dict[str, Any]:
     """Return the figures that every materialisation shows."""
     count = "dagster/partition_row_count" if partitioned else "dagster/row_count"
@@ -26,7 +46,12 @@ def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool) -> dict
         count: event.rows,
         "bytes": event.bytes,
         "seconds": round(event.seconds, 3),
-        "recipe": event.recipe_key,
+        "cost USD": round(event.cost_usd, 6),
+        "version": event.version,
+        "code": f"version {event.code_version}, commit {event.commit}",
+        "configuration": dg.MetadataValue.json(event.config),
+        "ran on": event.ran_on,
+        **({"given models": dg.MetadataValue.json(event.models)} if event.models else {}),
         "preview": grid_metadata(preview_grid(frame)),
         **{name: value for name, value in event.details.items() if value is not None},
     }

@@ -13,9 +13,12 @@ from tracepipe.records import BENCHMARK_ITEMS, CONTAMINATED_PROMPTS, PROMPTS, RE
 def add_prompts(graph: Graph) -> None:
     """Add `benchmark_items`, `contaminated_prompts`, `prompts` and `rejected_prompts`."""
     study = graph.study
-    benchmarks = [benchmark.identity() for benchmark in study.benchmarks]
-    splits = study.prompts.splits.model_dump() if study.prompts.splits else None
-    drawn = [study.prompts.source.identity(), splits, benchmarks, study.derived_seed("miniature")]
+    drawn = {
+        "source": study.prompts.source.identity(),
+        "splits": study.prompts.splits.model_dump() if study.prompts.splits else None,
+        "benchmarks": [benchmark.identity() for benchmark in study.benchmarks],
+        "seed": study.derived_seed("miniature"),
+    }
     graph.add(
         TableAsset(
             name="benchmark_items",
@@ -29,7 +32,7 @@ def add_prompts(graph: Graph) -> None:
             describe=lambda frame: counts(frame, "benchmark"),
         )
     )
-    decontamination = study.decontamination.model_dump(mode="json")
+    cleaned = drawn | {"decontamination": study.decontamination.model_dump(mode="json")}
     graph.add(
         TableAsset(
             name="contaminated_prompts",
@@ -38,7 +41,7 @@ def add_prompts(graph: Graph) -> None:
             description="The prompts left out because they are too close to a benchmark item, each with item and rule.",
             table=CONTAMINATED_PROMPTS,
             version=prompts.VERSION,
-            config=[drawn, decontamination],
+            config=cleaned,
             reads=("benchmark_items",),
             make=lambda step: Made(prompts.contaminated_prompts(step.study, step.read("benchmark_items"))),
             describe=lambda frame: {**counts(frame, "rule"), **counts(frame, "benchmark")},
@@ -52,7 +55,7 @@ def add_prompts(graph: Graph) -> None:
             description="Two disjoint sets of prompts, one for the surrogate and one for the target (paper section 3).",
             table=PROMPTS,
             version=prompts.VERSION,
-            config=[drawn, decontamination, study.derived_seed("splits")],
+            config=cleaned | {"split seed": study.derived_seed("splits")},
             reads=("benchmark_items", "contaminated_prompts"),
             gates={
                 "splits_disjoint": "no prompt is asked of both the surrogate and the target",

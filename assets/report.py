@@ -8,13 +8,12 @@ import polars as pl
 from assets.graph import Graph
 from assets.metadata import grid_metadata
 from assets.pictures import accuracy_picture, difference_picture
-from assets.step import Made, Step, TableAsset
+from assets.step import Beside, Made, Step, TableAsset
 from tracepipe import comparison
-from tracepipe.fidelity import mean_fidelity
 from tracepipe.records import COMPARISON, DIFFERENCES, FILES
 from tracepipe.report import write as report
+from tracepipe.report.material import Material, tables_of
 from tracepipe.report.tables import comparison_grid, difference_grid
-from tracepipe.study import Study
 
 
 def add_report(graph: Graph) -> None:
@@ -28,7 +27,7 @@ def add_report(graph: Graph) -> None:
             "no-answer and loop rate.",
             table=COMPARISON,
             version=comparison.VERSION,
-            config=conditions,
+            config={"conditions": conditions},
             reads=(
                 *(f"benchmark_scores/{condition}" for condition in conditions),
                 *(f"student/{condition}" for condition in conditions),
@@ -45,7 +44,7 @@ def add_report(graph: Graph) -> None:
             "whether it is resolved.",
             table=DIFFERENCES,
             version=comparison.VERSION,
-            config=conditions,
+            config={"conditions": conditions},
             reads=tuple(f"benchmark_scores/{condition}" for condition in conditions),
             make=lambda step: Made(comparison.differences(_scores(step), step.study.conditions)),
             describe=lambda frame: {"table": grid_metadata(difference_grid(frame)), **difference_picture(frame)},
@@ -55,13 +54,15 @@ def add_report(graph: Graph) -> None:
         TableAsset(
             name="report",
             stage="report",
-            description="The target's report as one HTML file, and as Markdown.",
+            description="The target's report as one HTML file, and as Markdown. Shows the study's other targets too.",
             table=FILES,
             version=report.VERSION,
             config=graph.study.model_dump(mode="json", exclude={"compute"}),
-            reads=("comparison", "differences", *fidelity_tables(graph.study)),
+            reads=[name for name in tables_of(graph.study) if name in graph.tables],
+            beside=Beside("comparison", lambda partition, known: [name for name in known if name != partition]),
             target_config=lambda target: target.model_dump(mode="json"),
             kinds=frozenset({"html"}),
+            sees_withheld=True,
             describe=lambda files: {
                 kind: dg.MetadataValue.path(path) for kind, path in files.select("format", "path").iter_rows()
             },
@@ -69,11 +70,6 @@ def add_report(graph: Graph) -> None:
             make=_report,
         )
     )
-
-
-def fidelity_tables(study: Study) -> list[str]:
-    """Return the names of the fidelity tables."""
-    return [f"trace_fidelity/{exposure}" for exposure in study.exposures]
 
 
 def _scores(step: Step) -> pl.DataFrame:
@@ -88,7 +84,6 @@ def _comparison(step: Step) -> Made:
 
 
 def _report(step: Step) -> Made:
-    tables = {exposure: step.read(f"trace_fidelity/{exposure}") for exposure in step.study.exposures}
-    means = [mean_fidelity(frame).with_columns(exposure=pl.lit(exposure)) for exposure, frame in tables.items()]
-    results = report.Results(step.read("comparison"), step.read("differences"), pl.concat(means))
-    return Made(report.write_report(step.study, step.target, results, step.history(), step.report_folder))
+    tables = {name: step.read(name) for name in step.asset.reads}
+    material = Material(step.study, step.target, tables, step.history(), step.read_beside())
+    return Made(report.write_report(material, step.report_folder))

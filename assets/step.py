@@ -12,11 +12,10 @@ from tracepipe.gates import Gate
 from tracepipe.home import Home
 from tracepipe.identity import digest
 from tracepipe.journal import Journal, Sink
-from tracepipe.lineage import ancestors
+from tracepipe.lineage.history import ancestors
 from tracepipe.records import Table
-from tracepipe.revisions import previous
 from tracepipe.store import Event, Store
-from tracepipe.study import Study
+from tracepipe.study import Model, Study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 
@@ -25,11 +24,24 @@ Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class Made:
-    """What a step makes: the table, the verdicts on it, and figures worth keeping with it."""
+    """What a step makes: the table, the verdicts on it, figures worth keeping with it, and what a provider billed."""
 
     frame: pl.DataFrame
     gates: Sequence[Gate] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A table of which a step reads other partitions too.
+
+    Attributes:
+        choose: From its own partition and all that there are, those it reads.
+    """
+
+    table: str
+    choose: Callable[[str, Sequence[str]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -40,13 +52,15 @@ class TableAsset:
         name: Asset key, parts separated by `/`.
         reads: The tables it is made from; a step can read no other.
         gates: Names of its blocking checks, with what each promises.
-        config: The part of the study that decides the rows.
+        config: The part of the study that decides the rows; `calls` in it is how a model is asked.
         target_config: The part of the target's file that decides them.
+        given: The given models it runs or trains from.
+        beside: What it reads of other partitions.
         inapplicable: Why this table has no rows for a target, or None.
         withheld: Whether it holds hidden traces, and so lies in the withheld store.
         sees_withheld: Whether its step may read withheld tables.
-        rereads: Whether its rows come from the target's journal or another revision, which change outside any
-            recipe: they are made on every run, and written only where they differ.
+        rereads: Whether its rows come from the target's journal, which changes outside any recipe: they are made on
+            every run, and written only where they differ.
         intact: Whether the files that earlier rows name still stand, so that the rows can be reused.
         describe: More Dagster metadata from the rows.
     """
@@ -57,10 +71,13 @@ class TableAsset:
     table: Table
     make: Callable[["Step"], Made]
     version: str
-    config: Any = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    given: Sequence[Model] = ()
+    beside: Beside | None = None
     reads: Sequence[str] = ()
     gates: Mapping[str, str] = field(default_factory=dict)
     kinds: frozenset[str] = frozenset({"polars", "parquet"})
+    freshness: dg.FreshnessPolicy | None = None
     partitioned: bool = True
     target_config: Callable[[Target], Any] = lambda _: None
     inapplicable: Callable[[Target], str | None] = lambda _: None
@@ -75,6 +92,10 @@ class TableAsset:
     def code_version(self) -> str:
         """Version of the code, and a hash of the configuration, which Dagster would not version by itself."""
         return f"{self.version}-{digest(self.config)[:12]}"
+
+    def config_for(self, target: Target | None) -> dict[str, Any]:
+        """All configuration that decides the rows."""
+        return {"study": dict(self.config), "target": None if target is None else self.target_config(target)}
 
 
 @dataclass(frozen=True)
@@ -91,8 +112,7 @@ class Step:
 
     def read(self, name: str) -> pl.DataFrame:
         """Read one of the declared tables."""
-        store, partition = self._tables[name]
-        return store.read(name, partition)
+        return self._tables[name][0].read_version(self.event(name))
 
     def event(self, name: str) -> Event:
         """Return the lineage event of one of the declared tables."""
@@ -104,9 +124,20 @@ class Step:
             )
         return event
 
-    def input_versions(self) -> dict[str, str]:
-        """Return the data version of every declared table."""
-        return {name: self.event(name).data_version for name in self.asset.reads}
+    def events_beside(self) -> dict[str, Event]:
+        """Return what is read of other partitions: partition to lineage event."""
+        if self.asset.beside is None:
+            return {}
+        name = self.asset.beside.table
+        store, partition = self._tables[name]
+        chosen = self.asset.beside.choose(partition, store.partitions(name))
+        return {other: event for other in chosen if (event := store.current(name, other))}
+
+    def read_beside(self) -> dict[str, pl.DataFrame]:
+        """Read the other partitions: partition to table."""
+        return {
+            other: self._tables[event.asset][0].read_version(event) for other, event in self.events_beside().items()
+        }
 
     @property
     def target(self) -> Target:
@@ -117,6 +148,16 @@ class Step:
     def target_folder(self) -> Path:
         """The folder of the target's file."""
         return self._target_and_file[1].parent
+
+    def history(self) -> list[Event]:
+        """Return the events of the declared tables and of all they were made from."""
+        stores = [self._home.store(self.study.name), self._home.withheld(self.study.name)]
+        return ancestors(stores, [self.event(name) for name in self.asset.reads])
+
+    @property
+    def partition(self) -> str | None:
+        """The partition; None for a table of the study."""
+        return None if self._target is None else self.target.partition
 
     @property
     def _target_and_file(self) -> tuple[Target, Path]:
@@ -149,17 +190,6 @@ class Step:
     def report_folder(self) -> Path:
         """Where the target's report goes."""
         return self._home.reports(self.study.name, self.target.partition)
-
-    def earlier_revision(self, name: str) -> tuple[str, pl.DataFrame] | None:
-        """Read one of the declared tables of the target's previous revision; None for the first."""
-        store, partition = self._tables[name]
-        earlier = previous(partition, store.partitions(name))
-        return None if earlier is None else (earlier, store.read(name, earlier))
-
-    def history(self) -> list[Event]:
-        """Return the events of the declared tables and of all they were made from."""
-        stores = [self._home.store(self.study.name), self._home.withheld(self.study.name)]
-        return ancestors(stores, [self.event(name) for name in self.asset.reads])
 
 
 def checkpoints_exist(step: Step, checkpoints: pl.DataFrame) -> bool:

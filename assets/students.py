@@ -7,7 +7,7 @@ from assets.metadata import counts
 from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
 from tracepipe import students
-from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates
+from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates, training_seconds
 from tracepipe.gates import ids_preserved
 from tracepipe.records import CHECKPOINTS, EXAMPLES
 from tracepipe.study import Condition
@@ -21,13 +21,13 @@ _RENDERED = {name: f"no {what}" for name, what in RENDER_GATES.items()}
 def add_students(graph: Graph) -> None:
     """Add `student_examples`, `oracle_examples` where the study asks for it, and `student/<condition>`."""
     study = graph.study
-    decided_by_study = [
-        study.conditions,
-        study.student.wording.model_dump(),
-        study.student.identity()["weights"],
-        study.student.recipe.max_length,
-        study.derived_seed("common rows"),
-    ]
+    decided_by_study = {
+        "conditions": study.conditions,
+        "wording": study.student.wording.model_dump(),
+        "weights": study.student.identity()["weights"],
+        "max_length": study.student.recipe.max_length,
+        "seed": study.derived_seed("common rows"),
+    }
     graph.add(
         TableAsset(
             name="student_examples",
@@ -37,6 +37,7 @@ def add_students(graph: Graph) -> None:
             table=EXAMPLES,
             version=students.VERSION,
             config=decided_by_study,
+            given=(study.student,),
             reads=(
                 "prompts",
                 "surrogate_traces",
@@ -62,6 +63,7 @@ def add_students(graph: Graph) -> None:
                 table=EXAMPLES,
                 version=students.VERSION,
                 config=decided_by_study,
+                given=(study.student,),
                 reads=("prompts", "target_outputs", "target_traces", "student_examples"),
                 inapplicable=hides_traces,
                 gates={"same_rows_as_other_conditions": "the oracle trains on the shared prompts", **_RENDERED},
@@ -104,8 +106,7 @@ def _add_student(graph: Graph, condition: Condition) -> None:
             return Made(students.untrained(step.study))
         made = students.train_students(step.study, condition, step.read(examples), step.bench)
         manifests = [manifest for _, manifest in made]
-        seconds = {"training seconds": round(sum(manifest.seconds for manifest in manifests), 1)}
-        return Made(checkpoint_rows(made), training_gates(manifests), seconds)
+        return Made(checkpoint_rows(made), training_gates(manifests), training_seconds(manifests))
 
     graph.add(
         TableAsset(
@@ -116,13 +117,14 @@ def _add_student(graph: Graph, condition: Condition) -> None:
             else "The student's base model as it is given, without training.",
             table=CHECKPOINTS,
             version=sft.VERSION,
-            config=[
-                study.student.recipe.model_dump(mode="json"),
-                study.student.identity()["weights"],
-                [study.derived_seed("student", seed) for seed in study.student.seeds],
-            ]
+            config={
+                "recipe": study.student.recipe.model_dump(mode="json"),
+                "weights": study.student.identity()["weights"],
+                "seeds": [study.derived_seed("student", seed) for seed in study.student.seeds],
+            }
             if trained
-            else study.student.identity()["weights"],
+            else {"weights": study.student.identity()["weights"]},
+            given=(study.student,),
             reads=(examples,),
             inapplicable=lambda target: students.not_applicable(condition, target),
             gates={name: f"no {what}" for name, what in TRAINING_GATES.items()} if trained else {},

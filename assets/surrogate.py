@@ -5,7 +5,7 @@ from assets.metadata import counts
 from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
 from tracepipe import compression, inversion, surrogate
-from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates
+from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates, training_seconds
 from tracepipe.records import CHECKPOINTS, EXAMPLES, SURROGATE_SUMMARIES, SURROGATE_TRACES
 from tracepipe.study import Exposure, FunctionCompressor
 from tracepipe.training import sft
@@ -23,7 +23,8 @@ def add_surrogate(graph: Graph) -> None:
             description="The surrogate answers its prompts with visible traces: (x', t', y'), paper section 3.",
             table=SURROGATE_TRACES,
             version=surrogate.VERSION,
-            config=[study.surrogate.identity(), study.derived_seed("surrogate")],
+            config={"calls": study.surrogate.identity() | {"seed": study.derived_seed("surrogate")}},
+            given=(study.surrogate,),
             reads=("prompts",),
             gates={
                 "one_row_per_prompt": "every prompt asked has exactly one row",
@@ -35,6 +36,8 @@ def add_surrogate(graph: Graph) -> None:
         )
     )
     compressor = study.compressor
+    models = () if isinstance(compressor, FunctionCompressor) else (compressor,)
+    asked = compressor.model_dump(mode="json") if isinstance(compressor, FunctionCompressor) else compressor.identity()
     graph.add(
         TableAsset(
             name="surrogate_summaries",
@@ -43,15 +46,11 @@ def add_surrogate(graph: Graph) -> None:
             description="The compressor, prompted and never trained, writes target-style summaries b' of the traces.",
             table=SURROGATE_SUMMARIES,
             version=compression.VERSION,
-            config=[
-                compressor.model_dump(mode="json")
-                if isinstance(compressor, FunctionCompressor)
-                else compressor.identity(),
-                study.derived_seed("compressor"),
-            ],
+            config={"calls": asked | {"seed": study.derived_seed("compressor")}},
+            given=models,
             reads=("prompts", "surrogate_traces"),
             gates={"one_row_per_trace": "every usable trace has exactly one summary"},
-            gpu=not isinstance(compressor, FunctionCompressor),
+            gpu=bool(models),
             make=_surrogate_summaries,
             describe=lambda frame: counts(frame, "outcome"),
         )
@@ -64,12 +63,13 @@ def add_surrogate(graph: Graph) -> None:
             description="Training rows of the inverters, (x', y'[, b']) -> t', the same prompts for every exposure.",
             table=EXAMPLES,
             version=inversion.VERSION,
-            config=[
-                {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
-                study.exposures,
-                study.inverter.identity()["weights"],
-                study.inverter.recipe.max_length,
-            ],
+            config={
+                "wording": {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
+                "exposures": study.exposures,
+                "weights": study.inverter.identity()["weights"],
+                "max_length": study.inverter.recipe.max_length,
+            },
+            given=(study.inverter,),
             reads=("prompts", "surrogate_traces", "surrogate_summaries"),
             gates={name: f"no {what}" for name, what in RENDER_GATES.items()},
             make=_inverter_examples,
@@ -105,8 +105,8 @@ def _add_inverter(graph: Graph, exposure: Exposure) -> None:
 
     def make(step: Step) -> Made:
         manifest = inversion.train_inverter(step.study, exposure, step.read("inverter_examples"), step.bench)
-        seconds = {"training seconds": round(manifest.seconds, 1)}
-        return Made(checkpoint_rows([(step.study.seed, manifest)]), training_gates([manifest]), seconds)
+        rows = checkpoint_rows([(step.study.seed, manifest)])
+        return Made(rows, training_gates([manifest]), training_seconds([manifest]))
 
     graph.add(
         TableAsset(
@@ -116,11 +116,12 @@ def _add_inverter(graph: Graph, exposure: Exposure) -> None:
             description=f"Fine-tuned to write a trace from {given}; loss on the trace only (paper section 3).",
             table=CHECKPOINTS,
             version=sft.VERSION,
-            config=[
-                study.inverter.recipe.model_dump(mode="json"),
-                study.inverter.identity()["weights"],
-                study.derived_seed("inverter", exposure),
-            ],
+            config={
+                "recipe": study.inverter.recipe.model_dump(mode="json"),
+                "weights": study.inverter.identity()["weights"],
+                "seeds": [study.derived_seed("inverter", exposure)],
+            },
+            given=(study.inverter,),
             reads=("inverter_examples",),
             gates={name: f"no {what}" for name, what in TRAINING_GATES.items()},
             kinds=frozenset({"huggingface", "pytorch"}),

@@ -1,8 +1,13 @@
 """What the target shows, what was spent on it, and on a separate path what an open target hides."""
 
+from collections.abc import Sequence
+from datetime import timedelta
+
+import dagster as dg
+
 from assets.graph import Graph
 from assets.metadata import counts, grid_metadata
-from assets.step import Made, Step, TableAsset
+from assets.step import Beside, Made, Step, TableAsset
 from tracepipe import collection, outputs, revisions, summary_style
 from tracepipe.records import (
     DEAD_LETTERS,
@@ -30,6 +35,9 @@ _TERMS_AND_TRANSPORT = {
     "serve",
     "check_prompt",
 }
+
+
+_SPENT = ("cost_usd", "possible_usd")
 
 
 def add_target(graph: Graph) -> None:
@@ -62,6 +70,7 @@ def _add_outputs(graph: Graph) -> None:
                 "no_trace_column": "no column holds a hidden trace",
             },
             kinds=frozenset({"openai", "polars", "parquet"}),
+            freshness=dg.FreshnessPolicy.time_window(fail_window=timedelta(days=graph.study.fresh_days)),
             rereads=True,
             make=_target_outputs,
             describe=lambda frame: counts(frame, "outcome"),
@@ -78,12 +87,11 @@ def _target_outputs(step: Step) -> Made:
     rows = outputs.read_outputs(prompts, target, journal)
     probe = collection.probe_of(rows.head(target.probe))
     details = {
-        "cost USD": rows["cost_usd"].sum(),
         "reasoning tokens": rows["reasoning_tokens"].sum(),
         "rows with a summary": rows["summary"].count(),
         "probe": str(probe) if probe.rows else None,
     }
-    return Made(rows, outputs.output_gates(prompts, rows), details)
+    return Made(rows, outputs.output_gates(prompts, rows), details, cost_usd=float(rows["cost_usd"].sum()))
 
 
 def _add_accounts(graph: Graph) -> None:
@@ -120,17 +128,15 @@ def _add_accounts(graph: Graph) -> None:
 
 def _target_attempts(step: Step) -> Made:
     attempts = outputs.read_attempts(step.read("target_outputs"), step.journal)
-    details = {"cost USD": attempts["cost_usd"].sum(), "possibly billed beyond USD": attempts["possible_usd"].sum()}
-    return Made(attempts, details=details)
+    return Made(attempts, details={f"{name} of all attempts": attempts[name].sum() for name in _SPENT})
 
 
 def _add_changes(graph: Graph) -> None:
     def make(step: Step) -> Made:
-        earlier = step.earlier_revision("target_outputs")
-        if earlier is None:
-            return Made(empty(TARGET_CHANGES), details={"against": "nothing: this is the first revision"})
-        changed = revisions.changes(*earlier, step.read("target_outputs"))
-        return Made(changed, details={"against": earlier[0]})
+        for earlier, before in step.read_beside().items():
+            changed = revisions.changes(earlier, before, step.read("target_outputs"))
+            return Made(changed, details={"against": earlier})
+        return Made(empty(TARGET_CHANGES), details={"against": "nothing: this is the first revision"})
 
     graph.add(
         TableAsset(
@@ -140,11 +146,16 @@ def _add_changes(graph: Graph) -> None:
             table=TARGET_CHANGES,
             version=revisions.VERSION,
             reads=("target_outputs",),
-            rereads=True,
+            beside=Beside("target_outputs", _previous),
             make=make,
             describe=lambda frame: {"changes": grid_metadata(preview_grid(frame))},
         )
     )
+
+
+def _previous(partition: str, known: Sequence[str]) -> Sequence[str]:
+    earlier = revisions.previous(partition, known)
+    return [] if earlier is None else [earlier]
 
 
 def _add_style(graph: Graph) -> None:
@@ -162,7 +173,11 @@ def _add_style(graph: Graph) -> None:
             description="How the target's and the compressor's summaries are written: length, manner, compression.",
             table=SUMMARY_STYLE,
             version=summary_style.VERSION,
-            config=[study.summary_style.model_dump(mode="json"), study.inverter.identity()["weights"]],
+            config={
+                "allowed": study.summary_style.model_dump(mode="json"),
+                "tokenizer": study.inverter.identity()["weights"],
+            },
+            given=(study.inverter,),
             reads=("target_outputs", "surrogate_traces", "surrogate_summaries"),
             inapplicable=lambda target: hides("summary", target),
             gates={"written_like_the_targets": "the compressor's summaries are written like the target's"},

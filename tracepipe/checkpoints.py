@@ -73,6 +73,11 @@ def training_gates(manifests: list[Manifest]) -> list[Gate]:
     ]
 
 
+def training_seconds(manifests: list[Manifest]) -> dict[str, float]:
+    """Return how long the trainings took together, as a figure to keep with their table."""
+    return {"training seconds": round(sum(manifest.seconds for manifest in manifests), 1)}
+
+
 class Checkpoints:
     """The folder of checkpoints."""
 

@@ -24,6 +24,10 @@ class Compute(Protocol):
     def close(self) -> None:
         """Give back what is held."""
 
+    @property
+    def place(self) -> str:
+        """Where the steps run, in words."""
+
 
 class InProcessCompute:
     """One step after the other, in this process."""
@@ -42,6 +46,11 @@ class InProcessCompute:
     def close(self) -> None:
         """Nothing is held."""
 
+    @property
+    def place(self) -> str:
+        """Where the steps run, in words."""
+        return f"one process, {self._threads} thread(s)"
+
 
 class PoolCompute:
     """Several steps at once in worker processes that are kept from step to step.
@@ -55,6 +64,11 @@ class PoolCompute:
         self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
         self._readings: SimpleQueue[Reading | None] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the steps run, in words."""
+        return f"{self._processes} processes, {self._threads} thread(s) each"
 
     def run(self, specs: Sequence[WorkerSpec]) -> None:
         """Run all steps, as many at once as there are workers."""

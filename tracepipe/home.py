@@ -7,7 +7,7 @@ from pathlib import Path
 from tracepipe.checkpoints import Checkpoints
 from tracepipe.compute import Compute
 from tracepipe.journal import Journal
-from tracepipe.lineage import rebuild
+from tracepipe.lineage.catalogue import rebuild
 from tracepipe.store import Store
 from tracepipe.workbench import Workbench
 
@@ -42,13 +42,18 @@ class Home:
         """Return the tables that hold an open target's hidden traces."""
         return Store(self._withheld_root, study)
 
-    def bench(self, store: Store, compute: Compute) -> Workbench:
-        """Return a workbench that leaves its step files under the given store's root."""
-        return Workbench(compute, store.root / "work", Checkpoints(self.root / "checkpoints"))
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints of all studies."""
+        return Checkpoints(self.root / "checkpoints")
+
+    def bench(self, store: Store, compute: Compute, partition: str) -> Workbench:
+        """Return a workbench that leaves a partition's step files under the given store's root."""
+        return Workbench(compute, store.root / "work" / partition, self.checkpoints)
 
     def journal(self, target: str) -> Journal:
         """Return the raw responses of a target, shared by all studies: what was paid for once is kept."""
-        return Journal(self.root / "responses" / f"{target}.jsonl")
+        return Journal(self.responses / f"{target}.jsonl")
 
     def trace_log(self, target: str) -> Journal:
         """Return the hidden traces of an open target."""
@@ -69,4 +74,19 @@ class Home:
 
     def rebuild_catalogue(self) -> int:
         """Rebuild the catalogue from the events of every study; returns their number."""
-        return rebuild([self._open_root, self._withheld_root], self.catalogue)
+        return rebuild(self._open_root, self._withheld_root, self.catalogue, self.tombstones)
+
+    @property
+    def responses(self) -> Path:
+        """The folder of the targets' journals."""
+        return self.root / "responses"
+
+    @property
+    def tombstones(self) -> Path:
+        """What purges leave: one file per purged target."""
+        return self.root / "tombstones"
+
+    @property
+    def roots(self) -> tuple[Path, Path]:
+        """The roots of the open store and of the withheld one."""
+        return self._open_root, self._withheld_root

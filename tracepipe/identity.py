@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -90,3 +91,13 @@ def data_stamps(place: str) -> list[Stamp] | str:
     if path.is_file():
         return [stamp(path)]
     return [stamp(file) for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else place
+
+
+@cache
+def code_commit() -> str | None:
+    """Return the git commit of this code, with `-dirty` behind it where tracked files differ; None outside git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

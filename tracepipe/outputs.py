@@ -43,7 +43,7 @@ def _rows(prompts: pl.DataFrame, target: Target, journal: Journal, books: Books)
 
 def _row(key: str, target: Target, journal: Journal, books: Books) -> dict[str, Any]:
     account = books.accounts.get(key)
-    row: dict[str, Any] = dict.fromkeys(("response_id", "model", "answer", "summary", "cost_usd"))
+    row: dict[str, Any] = dict.fromkeys(("response_id", "model", "answer", "summary", "cost_usd", "offset"))
     row |= {"input_tokens": 0, "output_tokens": 0, "reasoning_tokens": 0}
     if account and account.response:
         (entry,) = journal.at([account.response.offset])
@@ -52,10 +52,11 @@ def _row(key: str, target: Target, journal: Journal, books: Books) -> dict[str, 
             row[name] = getattr(reading, name)
         if reading.usage:
             row |= {name: getattr(reading.usage, name) for name in reading.usage.__slots__}
-        return row | {"cost_usd": account.response.cost_usd}
+        return row | {"cost_usd": account.response.cost_usd, "offset": account.response.offset}
     if account and account.failure:
         (entry,) = journal.at([account.failure.offset])
-        return row | {"outcome": entry["outcome"], "reason": entry["reason"], "cost_usd": 0.0}
+        failed = {"outcome": entry["outcome"], "reason": entry["reason"], "cost_usd": 0.0}
+        return row | failed | {"offset": account.failure.offset}
     return row | {"outcome": "api_error", "reason": "not answered yet", "cost_usd": 0.0}
 
 

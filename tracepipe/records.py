@@ -108,6 +108,7 @@ TARGET_OUTPUTS: Table = {
     "output_tokens": _TOKENS_OUT,
     "reasoning_tokens": Column(_INT, "hidden reasoning tokens, billed as output"),
     "cost_usd": Column(_FLOAT, "price of this row's response, USD; null where it does not say what it used"),
+    "offset": Column(_INT, "where its line begins in responses/<target>.jsonl, bytes; null where it has none yet"),
 }
 
 DEAD_LETTERS: Table = {

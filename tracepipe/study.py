@@ -50,6 +50,11 @@ class Model(Spec):
             raise ValueError(f"{resolved} holds no checkpoint (config.json); give a model folder or a hub id")
         return resolved
 
+    @property
+    def name(self) -> str:
+        """The hub id, or the folder's name."""
+        return Path(self.model).name if self.model.startswith("/") else self.model
+
     def identity(self) -> dict[str, Any]:
         """Return all that this role decides, with the weights identified by content and not by place."""
         return self.model_dump(mode="json", exclude={"model"}) | {"weights": weights_id(self.model)}
@@ -292,6 +297,7 @@ class Study(Spec):
     summary_style: SummaryStyle = SummaryStyle()
     decontamination: Decontamination = Decontamination()
     fidelity_words: Words = Field("one_line", description="how fidelity finds words; sentences needs NLTK's punkt_tab")
+    fresh_days: int = Field(45, gt=0, description="a target's outputs that are older are shown as stale in the UI")
     recollect: str = Field(
         "0 3 1 * *",
         pattern=r"^\S+( \S+){4}$",

@@ -1,5 +1,6 @@
 """What a stage needs to run models: compute, a place for step files, and the checkpoints."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,11 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Workbench:
-    """Runs models for a stage. Step files under `work` are named by content, so finished steps are not redone."""
+    """Runs models for a stage. Step files are named by content, so finished steps are not redone.
+
+    They lie in the partition's folder `work`, so that all that comes from a target can be removed; what another
+    partition has already made is linked into it.
+    """
 
     compute: Compute
     work: Path
@@ -59,7 +64,7 @@ class Workbench:
             Per job: `id, request_key, text, finish_reason, input_tokens, output_tokens`, in the order asked.
         """
         specs = [self._generation(job) for job in jobs]
-        self.compute.run([spec for spec in specs if not Path(spec.output).exists()])
+        self.compute.run([spec for spec in specs if not self._there(Path(spec.output))])
         return [self._generated(job, spec) for job, spec in zip(jobs, specs, strict=True)]
 
     def _generation(self, job: GenerationJob) -> GenerateSpec:
@@ -111,7 +116,7 @@ class Workbench:
         shelved = self._shelve(examples.select("example_id", "prompt", "trace", "completion"))
         identity = digest([weights_id(base), shelved.stem, max_length, _RENDERING_VERSION])
         output = self.work / "rendered" / f"{identity}.json"
-        if not output.exists():
+        if not self._there(output):
             spec = RenderSpec(
                 label="render", base=base, examples=str(shelved), max_length=max_length, output=str(output)
             )
@@ -122,9 +127,20 @@ class Workbench:
     def _shelve(self, frame: pl.DataFrame) -> Path:
         """Write a frame under its content hash, for a worker to read."""
         path = self.work / "frames" / f"{frame_hash(frame)}.parquet"
-        if not path.exists():
+        if not self._there(path):
             write_parquet(frame, path)
         return path
+
+    def _there(self, path: Path) -> bool:
+        """Whether a step file is there, be it from another partition."""
+        if not path.exists():
+            others = self.work.parent.glob(f"*/{path.relative_to(self.work)}")
+            for other in others:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    path.hardlink_to(other)
+                break
+        return path.exists()
 
 
 def _request_keys(job: GenerationJob) -> pl.Series:

@@ -111,8 +111,8 @@ def show(
 
 def _print_results(study: Study, home: Home, target: str, as_json: bool, made: frozenset[str] | None = None) -> None:
     """Print what is there; after a run, only what that run stood behind, so that no older table passes for its own."""
+    from tracepipe.report.limits import cautions
     from tracepipe.report.results import read_results
-    from tracepipe.report.write import cautions
 
     results = read_results(study, home.store(study.name), target, made)
     if as_json:

@@ -1,8 +1,8 @@
-"""Small plots as PNG bytes, in colours that stay apart in print and for colour-blind readers (Okabe-Ito)."""
+"""Small plots in colours that stay apart for colour-blind readers (Okabe-Ito), and in print by lines and markers."""
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _HATCHES = ("", "//", "..", "xx")
 _MARKERS = ("o", "s", "^", "D", "v")
+_LINES = ("-", "--", ":", "-.")
 
 
-def accuracy_plot(comparison: pl.DataFrame) -> bytes:
+def accuracy_plot(comparison: pl.DataFrame) -> "Figure":
     """Draw accuracy with its 95 % interval, and each condition's spread over seeds, per benchmark (COMPARISON)."""
     benchmarks = comparison["benchmark"].unique(maintain_order=True).to_list()
     conditions = comparison["condition"].unique(maintain_order=True).to_list()
@@ -44,10 +45,10 @@ def accuracy_plot(comparison: pl.DataFrame) -> bytes:
     axes.set_xlim(0, 102)
     axes.set_xlabel("accuracy, %  (thin: 95 % interval over items; thick: range over training seeds)")
     axes.legend(loc="upper right")
-    return _png(figure)
+    return figure
 
 
-def difference_plot(differences: pl.DataFrame) -> bytes:
+def difference_plot(differences: pl.DataFrame) -> "Figure":
     """Draw every pair's difference with its 95 % interval, hollow and grey where it is not resolved (DIFFERENCES)."""
     benchmarks = differences["benchmark"].unique(maintain_order=True).to_list()
     pairs = differences.select(pl.format("{} - {}", "condition", "against")).to_series()
@@ -70,32 +71,80 @@ def difference_plot(differences: pl.DataFrame) -> bytes:
     axes.set_xlabel("percentage points, 95 % interval  (hollow: not resolved)")
     if benchmarks:
         axes.legend(loc="best")
-    return _png(figure)
+    return figure
 
 
-def loss_plot(losses: Mapping[str, Sequence[float]]) -> bytes:
+def truncation_plot(comparison: pl.DataFrame) -> "Figure":
+    """Draw every condition's accuracy against the share of its responses that were cut off (COMPARISON)."""
+    figure = _figure(6, 3.6)
+    axes = figure.subplots()
+    for index, benchmark in enumerate(comparison["benchmark"].unique(maintain_order=True)):
+        rows = comparison.filter(benchmark=benchmark)
+        marker, colour = _MARKERS[index % len(_MARKERS)], COLOURS[index % len(COLOURS)]
+        axes.scatter(rows["truncation_rate"], rows["accuracy"], marker=marker, color=colour, label=benchmark)
+        for name, cut, accuracy in rows.select("condition", "truncation_rate", "accuracy").iter_rows():
+            axes.annotate(name, (cut, accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    axes.set_xlabel("responses cut off at the token cap, %")
+    axes.set_ylabel("accuracy, %")
+    axes.set_xlim(left=-1)
+    axes.legend()
+    return figure
+
+
+def history_plot(history: pl.DataFrame) -> "Figure":
+    """Draw accuracy with its interval by target and revision, one line per condition.
+
+    Args:
+        history: `target, condition, accuracy, low, high` of one benchmark.
+    """
+    targets = history["target"].unique(maintain_order=True).to_list()
+    figure = _figure(8, 3.6)
+    axes = figure.subplots()
+    for index, condition in enumerate(history["condition"].unique(maintain_order=True)):
+        rows = history.filter(condition=condition)
+        places = [targets.index(target) + index * 0.04 for target in rows["target"]]
+        errors = [(rows["accuracy"] - rows["low"]).to_list(), (rows["high"] - rows["accuracy"]).to_list()]
+        style: dict[str, Any] = {
+            "marker": _MARKERS[index % len(_MARKERS)],
+            "color": COLOURS[index % len(COLOURS)],
+            "capsize": 2,
+        }
+        axes.errorbar(places, rows["accuracy"].to_list(), errors, linestyle=_LINES[index % 4], label=condition, **style)
+    axes.set_xticks(range(len(targets)), targets)
+    axes.set_ylim(0, 102)
+    axes.set_ylabel("accuracy, %")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
+    return figure
+
+
+def loss_plot(losses: Mapping[str, Sequence[float]]) -> "Figure":
     """Draw training loss curves, given as label -> one value per logging interval."""
     figure = _figure(6, 3)
     axes = figure.subplots()
     for index, (label, values) in enumerate(losses.items()):
-        axes.plot(range(1, len(values) + 1), values, label=label, color=COLOURS[index % len(COLOURS)])
+        style: dict[str, Any] = {"linestyle": _LINES[index % 4], "color": COLOURS[index % len(COLOURS)]}
+        axes.plot(range(1, len(values) + 1), values, label=label, **style)
     axes.set_xlabel("logging interval")
     axes.set_ylabel("training loss")
     axes.set_yscale("log")
     axes.legend()
-    return _png(figure)
+    return figure
 
 
-def length_plot(lengths: Mapping[str, Sequence[int]]) -> bytes:
-    """Draw length distributions, given as label -> tokens."""
+def length_plot(lengths: Mapping[str, Sequence[int]]) -> "Figure":
+    """Draw length distributions as shares of the rows, given as label -> tokens."""
     figure = _figure(6, 3)
     axes = figure.subplots()
+    longest = max((max(values) for values in lengths.values() if values), default=1)
+    bins = [longest * edge / 30 for edge in range(31)]
     for index, (label, values) in enumerate(lengths.items()):
-        axes.hist(values, bins=30, histtype="step", linewidth=1.5, label=label, color=COLOURS[index % len(COLOURS)])
+        style: dict[str, Any] = {"linestyle": _LINES[index % 4], "color": COLOURS[index % len(COLOURS)]}
+        weights = [100 / len(values)] * len(values)
+        axes.hist(values, bins=bins, weights=weights, histtype="step", label=label, **style)
     axes.set_xlabel("tokens")
-    axes.set_ylabel("rows")
+    axes.set_ylabel("rows, %")
     axes.legend()
-    return _png(figure)
+    return figure
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -104,7 +153,18 @@ def _figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _png(figure: "Figure") -> bytes:
+def png(figure: "Figure") -> bytes:
+    """Return a plot as PNG."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=110)
+    return stream.getvalue()
+
+
+def svg(figure: "Figure") -> bytes:
+    """Return a plot as SVG with its letters as paths; the same plot gives the same bytes."""
+    from matplotlib import rc_context
+
+    stream = io.BytesIO()
+    with rc_context({"svg.hashsalt": "tracepipe"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
     return stream.getvalue()

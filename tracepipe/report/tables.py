@@ -16,11 +16,11 @@ class Grid:
     def markdown(self) -> str:
         """Return the table in Markdown."""
         lines = [self.header, tuple("---" for _ in self.header), *self.rows]
-        return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+        return "\n".join("| " + " | ".join(escaped(cell) for cell in line) + " |" for line in lines)
 
 
-def _escaped(cell: str) -> str:
-    """Make a cell plain text: no link, picture, emphasis or tag that a model may have written comes alive."""
+def escaped(cell: str) -> str:
+    """Return Markdown of plain text: no link, picture, emphasis or tag that a model may have written comes alive."""
     plain = re.sub(r"([\\`*_\[\]|!])", r"\\\1", cell.replace("&", "&amp;").replace("<", "&lt;"))
     return plain.replace("\n", " ")
 
