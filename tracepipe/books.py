@@ -7,6 +7,7 @@ Each line of a journal is one entry, `kind` says which:
 - `failure`: no response. `attempt, request_key, at, reason, outcome, possible_usd, final`.
 - `reopened`: to be asked again by the user's own wish. `request_key, at, round`.
 - `batch`, `batch_done`: a shard's batch id once it is known, and that its results are in.
+- `purged`: what is left of a journal after `tracepipe lineage purge`, its sums. `id, at, paid_usd, possible_usd`.
 
 Entries may be repeated, and those of different requests may stand in any order: the books come out the same.
 """
@@ -101,6 +102,7 @@ class Books:
         self.possible_usd = 0.0
         self.pending_usd = 0.0
         self._done: set[str] = set()
+        self._purged: set[str] = set()
 
     @classmethod
     def of(cls, journal: Journal) -> "Books":
@@ -146,6 +148,10 @@ class Books:
             account.round = max(account.round, entry["round"])
         elif kind == "batch" and entry["shard"] not in self._done:
             self.batches[entry["shard"]] = entry["batch"]
+        elif kind == "purged" and entry["id"] not in self._purged:
+            self._purged.add(entry["id"])
+            self.paid_usd += entry["paid_usd"]
+            self.possible_usd += entry["possible_usd"]
         elif kind == "batch_done":
             self._done.add(entry["shard"])
             self.batches.pop(entry["shard"], None)

@@ -11,15 +11,25 @@ import dagster as dg
 from assets import build_assets
 from assets.automation import new_targets_sensor, recollect_schedule, recollected
 from resources.compute import ComputeResource
+from resources.forget import forget, require_ended
 from resources.home import HomeResource
 from resources.launch import JOB, Outcome, instance, prepare_dagster_home, run_job
 from resources.registry import RegistryResource
 from tracepipe.home import CHECKOUT, Home
+from tracepipe.lineage.purge import Plan, purge
 from tracepipe.study import Study, load_study
 
 RECOLLECT = "recollect"
 
-__all__ = ["build_definitions", "defs", "find_study", "prepare_dagster_home", "run_study", "targets_folder"]
+__all__ = [
+    "build_definitions",
+    "defs",
+    "find_study",
+    "prepare_dagster_home",
+    "purge_target",
+    "run_study",
+    "targets_folder",
+]
 
 
 def find_study(name: str) -> Path:
@@ -57,6 +67,19 @@ def run_study(study: Study, home: Home, targets: Path, target: str | None, selec
     definitions = build_definitions(study, home, targets)
     with instance(home, study.name) as opened:
         return run_job(definitions, opened, target, selection)
+
+
+def purge_target(home: Home, plan: Plan) -> Path:
+    """Remove all that derives from a target; see `tracepipe.lineage.purge.purge`."""
+    studies = [folder for folder in home.root.glob("dagster/*") if folder.is_dir()]
+    for folder in studies:
+        require_ended(folder, plan.covers)
+
+    def forget_everywhere() -> None:
+        for folder in studies:
+            forget(folder, plan.covers)
+
+    return purge(home, plan, forget_everywhere)
 
 
 @dg.definitions

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table as RichTable
+from rich.tree import Tree
 
 from tracepipe import progress
 from tracepipe.report.tables import Grid
@@ -14,6 +15,7 @@ from tracepipe.report.tables import Grid
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 _WIDEST = 400
+_LONGEST_LINE = 2_000
 
 
 def print_grid(grid: Grid, title: str) -> None:
@@ -26,6 +28,12 @@ def print_grid(grid: Grid, title: str) -> None:
     widest = Console(width=_WIDEST)
     needed = Measurement.get(widest, widest.options, table).maximum
     Console(width=max(console.width, needed)).print(table)
+
+
+def print_tree(tree: Tree) -> None:
+    """Print a tree: folded at the width of a terminal, each node on one line elsewhere."""
+    wide = console if console.is_terminal else Console(width=_LONGEST_LINE)
+    wide.print(tree, soft_wrap=False)
 
 
 @contextmanager

@@ -234,8 +234,8 @@ def _create_index(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Ent
     for family, members in families.items():
         numbers = "[" + ", ".join(str(entry.number) for entry in members) + "]"
         parts.append(
-            f"SELECT md5_number_lower({key_of(family)}) AS id_hash, {numbers}[file_index + 1] AS materialization "  # noqa: S608 - escaped
-            f"FROM {_files(members)}"
+            f"SELECT md5_number_lower({key_of(family)}) AS id_hash, "  # noqa: S608 - escaped
+            f"{numbers}[file_index::BIGINT + 1] AS materialization FROM {_files(members)}"
         )
     connection.execute(f"INSERT INTO row_ids SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY id_hash")  # noqa: S608
 
@@ -281,7 +281,7 @@ def _with_owner(members: Sequence[Entry], columns: str, of_version: str) -> str:
         numbers = "[" + ", ".join(str(entry.number) for entry in group) + "]"
         parts.append(
             f"SELECT {of_version}, r.{columns} FROM (SELECT *, file_index FROM {_files(group)}) r "  # noqa: S608 - escaped
-            f"JOIN materializations m ON m.materialization = {numbers}[r.file_index + 1]"
+            f"JOIN materializations m ON m.materialization = {numbers}[r.file_index::BIGINT + 1]"
         )
     return " UNION ALL BY NAME ".join(parts)
 
@@ -300,7 +300,7 @@ def _calls(family: str, members: Sequence[Entry]) -> str:
     inner = _with_owner(members, "*", "m.study, m.asset, m.partition AS target, m.config")
     return (
         f"SELECT study, asset, target, request_key, {prompt}::VARCHAR AS prompt_id, {item}::VARCHAR AS item_id, "  # noqa: S608 - escaped
-        f"{model} AS model, {request}::JSON AS sampling, {optional['input_tokens']}::BIGINT AS input_tokens, "
+        f"{model} AS model, ({request})::JSON AS sampling, {optional['input_tokens']}::BIGINT AS input_tokens, "
         f"{optional['output_tokens']}::BIGINT AS output_tokens, {outcome} AS outcome, {cost}::DOUBLE AS cost_usd "
         f"FROM ({inner})"
     )

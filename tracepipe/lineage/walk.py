@@ -120,6 +120,12 @@ class Lineage:
     def __exit__(self, *_: object) -> None:
         self.connection.close()
 
+    def ask(self, query: Any, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Return the rows of a query by their columns' names."""
+        found = self.connection.execute(query, list(parameters))
+        names = [column[0] for column in found.description]
+        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
     def versions(self, where: str, parameters: Sequence[Any] = ()) -> list[Version]:
         """Return versions of tables by an SQL condition on `materializations m`, those in use and the latest first."""
         found = self.connection.execute(
@@ -187,12 +193,7 @@ class Lineage:
     def _rows(self, version: Version, condition: str, values: list[Any], limit: int) -> list[dict[str, Any]]:
         if not Path(version.path).exists():
             raise SpecError(f"{version.path} is gone; if the home was moved, run: tracepipe lineage rebuild")
-        found = self.connection.execute(
-            f"SELECT * FROM read_parquet({literal(version.path)}) WHERE {condition} LIMIT {limit}",  # noqa: S608
-            values,
-        )
-        names = [column[0] for column in found.description]
-        return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        return self.ask(f"SELECT * FROM read_parquet({literal(version.path)}) WHERE {condition} LIMIT {limit}", values)  # noqa: S608
 
     def _count(self, version: Version, condition: str, values: list[Any]) -> int:
         query = f"SELECT count(*) FROM read_parquet({literal(version.path)}) WHERE {condition}"  # noqa: S608

@@ -1,0 +1,183 @@
+"""Remove all that derives from a target, and leave a tombstone. Killed half-way, the same command goes on."""
+
+import json
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from tracepipe.books import Books
+from tracepipe.home import Home
+from tracepipe.ledger import only_one
+from tracepipe.lineage.catalogue import read_entries
+from tracepipe.lineage.impact import Impact, impact_of_target, of_partition
+from tracepipe.spec import SpecError
+from tracepipe.store import write_atomically
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a purge removes.
+
+    Attributes:
+        impact: Versions of tables and checkpoints that derive from the target.
+        checkpoints: Those to remove: what another target's tables name too stays.
+        orphans: Checkpoints that a killed run trained on the target's rows, and no table names.
+        folders: The target's own folders: tables, step files, reports.
+        files: Its responses and traces, and what other targets' reports show of it.
+    """
+
+    target: str
+    impact: Impact
+    checkpoints: tuple[str, ...]
+    orphans: tuple[str, ...]
+    folders: tuple[Path, ...]
+    files: tuple[Path, ...]
+
+    def covers(self, partition: str) -> bool:
+        """Whether a partition is the target's."""
+        return of_partition(partition, self.target)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to remove."""
+        return not (self.impact.versions or self.checkpoints or self.orphans or self.folders or self.files)
+
+
+def plan_purge(home: Home, target: str) -> Plan:
+    """List what a purge would remove.
+
+    Raises:
+        SpecError: If a single revision is named; all revisions share one journal.
+    """
+    if "@" in target:
+        raise SpecError(f"'{target}' is a revision; all revisions share one journal: purge {target.partition('@')[0]}")
+    impact = impact_of_target(read_entries(*home.roots), target, home.checkpoints)
+    theirs = {one for one in home.root.glob("reports/*/*") if of_partition(one.name, target)}
+    own = {folder for root in home.roots for folder in _partitions(root) if of_partition(folder.name, target)}
+    shown = [one.entry for one in impact.versions if not of_partition(one.entry.event.partition, target)]
+    reports = {
+        file
+        for entry in shown
+        if entry.event.asset == "report"
+        for file in (home.root / "reports" / entry.event.study / entry.event.partition).glob("report.*")
+    }
+    versions = {file for entry in shown for file in (entry.path, entry.path.with_suffix(".json"))}
+    versions |= {entry.path.with_name("current.json") for entry in shown if entry.current}
+    kept = {home.journal(target).path, home.trace_log(target).path} if not _only_sums(home, target) else set()
+    return Plan(
+        target=target,
+        impact=impact,
+        checkpoints=tuple(id_ for id_ in impact.checkpoints if id_ not in impact.shared),
+        orphans=_orphans(home, target, impact),
+        folders=tuple(sorted(own | theirs)),
+        files=tuple(sorted(file for file in reports | versions | kept if file.exists())),
+    )
+
+
+def _partitions(root: Path) -> set[Path]:
+    """Return the folders of partitions: of tables, and of step files."""
+    tables = {path.parent for path in (root / "tables").rglob("*") if path.is_file()}
+    return tables | {path for path in (root / "work").glob("*") if path.is_dir()}
+
+
+def _orphans(home: Home, target: str, impact: Impact) -> tuple[str, ...]:
+    frames: dict[bool, set[str]] = {True: set(), False: set()}
+    for root in home.roots:
+        for path in root.glob("work/*/frames/*.parquet"):
+            frames[of_partition(path.parents[1].name, target)].add(path.stem)
+    only_here = frames[True] - frames[False]
+    trained = {path.name for path in home.checkpoints.root.glob("c_*") if path.is_dir()} - set(impact.checkpoints)
+    found = {id_: home.checkpoints.find(id_) for id_ in trained}
+    return tuple(sorted(id_ for id_, manifest in found.items() if manifest and manifest.dataset_hash in only_here))
+
+
+def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
+    """Carry a plan out. The tables go last: they say which checkpoints were the target's.
+
+    Args:
+        home: Where everything lies.
+        plan: See `plan_purge`.
+        forget: Takes the target's runs out of Dagster.
+
+    Returns:
+        The tombstone.
+
+    Raises:
+        SpecError: If a batch of the target is under way; nothing is removed then.
+    """
+    journal = home.journal(plan.target)
+    with only_one(journal):
+        if Books.of(journal).batches:
+            raise SpecError(
+                f"target '{plan.target}' has batches under way, whose results would be paid and lost; let a run take "
+                "them in first"
+            )
+        forget()
+        tombstone = _bury(home, plan)
+        for checkpoint in (*plan.checkpoints, *plan.orphans):
+            shutil.rmtree(home.checkpoints.path(checkpoint))
+        for left_over in home.checkpoints.root.glob(".*.tmp"):
+            shutil.rmtree(left_over)
+        _close_books(home, plan.target)
+    home.trace_log(plan.target).path.unlink(missing_ok=True)
+    for file in plan.files:
+        if file != journal.path:
+            file.unlink(missing_ok=True)
+    # Step files name the rows that orphans were trained on, tables the checkpoints: in that order, last.
+    for folder in sorted(plan.folders, key=lambda path: "tables" in path.parts):
+        shutil.rmtree(folder, ignore_errors=True)
+    _finish(tombstone)
+    home.rebuild_catalogue()
+    return tombstone
+
+
+def _bury(home: Home, plan: Plan) -> Path:
+    """Write the tombstone: what was removed, in numbers. One left by a purge that was killed keeps its numbers."""
+    path = home.tombstones / f"{plan.target}.json"
+    if path.exists() and not json.loads(path.read_text(encoding="utf-8"))["finished"]:
+        return path
+    tables: Counter[str] = Counter()
+    for one in plan.impact.versions:
+        tables[one.entry.event.asset] += one.rows
+    content = {
+        "target": plan.target,
+        "purged_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": False,
+        "versions": len(plan.impact.versions),
+        "rows": tables.total(),
+        "checkpoints": len(plan.checkpoints) + len(plan.orphans),
+        "rows_by_table": dict(sorted(tables.items())),
+    }
+    write_atomically(path, json.dumps(content, indent=1).encode())
+    return path
+
+
+def _finish(tombstone: Path) -> None:
+    content = json.loads(tombstone.read_text(encoding="utf-8")) | {"finished": True}
+    write_atomically(tombstone, json.dumps(content, indent=1).encode())
+
+
+def _close_books(home: Home, target: str) -> None:
+    """Replace the journal by its sums: what was billed stays on the books, since the budget is for all time."""
+    journal = home.journal(target)
+    if not journal.path.exists() or _only_sums(home, target):
+        return
+    books = Books.of(journal)
+    entry = {
+        "kind": "purged",
+        "id": uuid.uuid4().hex,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "paid_usd": books.paid_usd,
+        "possible_usd": books.possible_usd + books.pending_usd,
+    }
+    write_atomically(journal.path, json.dumps(entry).encode() + b"\n")
+
+
+def _only_sums(home: Home, target: str) -> bool:
+    kinds = [entry.get("kind") for entry in islice(home.journal(target).entries(), 2)]
+    return kinds == ["purged"] and not home.trace_log(target).path.exists()
