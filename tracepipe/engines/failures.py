@@ -6,11 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal
-
-import openai
+from typing import TYPE_CHECKING, Any, Literal
 
 from tracepipe.target import Target
+
+if TYPE_CHECKING:
+    import openai
 
 Kind = Literal["passing", "row", "refused", "fatal"]
 
@@ -39,8 +40,10 @@ class Failure:
     retry_after: float | None = None
 
 
-def classify(error: openai.APIError, target: Target) -> Failure:
+def classify(error: "openai.APIError", target: Target) -> Failure:
     """Say what an exception of the client means."""
+    import openai
+
     if isinstance(error, openai.APIStatusError):
         return by_status(error.status_code, error.body, error.response.headers, target)
     cause = type(error.__cause__).__name__ if error.__cause__ else type(error).__name__

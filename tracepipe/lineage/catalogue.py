@@ -146,6 +146,7 @@ def _fill(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Entry], tom
         "models": list(_models(standing)),
         "tombstones": [_tombstone(path) for path in sorted(tombstones.glob("*.json"))],
     }
+    connection.execute("SET enable_progress_bar = false")
     for name, found in rows.items():
         frame = pl.DataFrame(found, schema=SCHEMAS[name], orient="row")
         connection.register("frame", frame.to_arrow())
@@ -217,12 +218,16 @@ def _tombstone(path: Path) -> dict[str, Any]:
 
 def key_of(asset: str) -> str:
     """Return SQL for the id of a row: its key columns, joined by a space."""
-    key = FAMILIES[family_of(asset)].key
-    return f"concat_ws(' ', {', '.join(_quoted(column) for column in key)})"
+    key = [f"{_quoted(column)}::VARCHAR" for column in FAMILIES[family_of(asset)].key]
+    return " || ' ' || ".join(key)
 
 
 def _create_index(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Entry]) -> None:
-    """Note for every row's id, hashed, in which materialisations it stands; sorted, so that one is found at once."""
+    """Note for every row's id, hashed, in which materialisations it stands; sorted, so that one is found at once.
+
+    The hash is DuckDB's own, four times faster than MD5, and may be another in its next version: hence `about`.
+    """
+    connection.execute("CREATE TABLE about AS SELECT version() AS duckdb, now() AS built_at")
     connection.execute("CREATE TABLE row_ids (id_hash UBIGINT, materialization INTEGER)")
     families: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
@@ -234,7 +239,7 @@ def _create_index(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Ent
     for family, members in families.items():
         numbers = "[" + ", ".join(str(entry.number) for entry in members) + "]"
         parts.append(
-            f"SELECT md5_number_lower({key_of(family)}) AS id_hash, "  # noqa: S608 - escaped
+            f"SELECT hash({key_of(family)}) AS id_hash, "  # noqa: S608 - escaped
             f"{numbers}[file_index::BIGINT + 1] AS materialization FROM {_files(members)}"
         )
     connection.execute(f"INSERT INTO row_ids SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY id_hash")  # noqa: S608

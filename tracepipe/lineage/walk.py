@@ -101,7 +101,7 @@ class Lineage:
     """Reads the catalogue; closes with the `with` block.
 
     Raises:
-        SpecError: If there is no catalogue.
+        SpecError: If there is no catalogue, or one of another version.
     """
 
     def __init__(self, catalogue: Path, responses: Path) -> None:
@@ -113,6 +113,10 @@ class Lineage:
             str(catalogue), read_only=True, config={"memory_limit": MEMORY}
         )
         self._responses = responses
+        tables = {name for (name,) in self.connection.execute("SHOW TABLES").fetchall()}
+        if "about" not in tables or not self.ask("SELECT 1 FROM about WHERE duckdb = version()"):
+            self.connection.close()
+            raise SpecError(f"{catalogue}: was built by another version; run: tracepipe lineage rebuild")
 
     def __enter__(self) -> "Lineage":
         return self
@@ -139,7 +143,7 @@ class Lineage:
     def holding(self, key: str) -> list[Version]:
         """Return the versions in which a row of this id stands, the family looked for first in front."""
         found = self.versions(
-            "m.materialization IN (SELECT materialization FROM row_ids WHERE id_hash = md5_number_lower(?))", [key]
+            "m.materialization IN (SELECT materialization FROM row_ids WHERE id_hash = hash(?))", [key]
         )
         order = list(FAMILIES)
         return sorted(found, key=lambda version: order.index(family_of(version.asset)))
