@@ -1,4 +1,4 @@
-"""`tracepipe demo, run, show, export, ui`: run a study and look at it."""
+"""`tracepipe demo, run, show, report, ui`: run a study and look at it."""
 
 import json
 import os
@@ -124,18 +124,17 @@ def _print_results(study: Study, home: Home, target: str, as_json: bool, made: f
             console.print(f"note: {caution}", highlight=False)
 
 
-def export(
-    study: StudyName,
-    target: TargetName,
-    folder: Annotated[Path, typer.Option("--to", help="folder for the logs")],
-) -> None:
-    """Write graded answers as logs that `inspect view` opens, one per benchmark, condition and training seed."""
+def report(study: StudyName, target: TargetName) -> None:
+    """Write a target's report from what there is, also where its terms stop before students."""
     from tracepipe import definitions as place
-    from tracepipe.export import export_logs
+    from tracepipe.report.material import material_of
+    from tracepipe.report.write import write_report
 
-    loaded = load_study(place.find_study(study))
-    written = export_logs(loaded, Home.default().store(loaded.name), target, folder)
-    console.print(f"{len(written)} logs in {folder}; open them with: inspect view --log-dir {folder}", highlight=False)
+    loaded, home = load_study(place.find_study(study)), Home.default()
+    found, _ = find_target(place.targets_folder(), target)
+    material = material_of(loaded, found, (home.store(loaded.name), home.withheld(loaded.name)))
+    for path in write_report(material, home.reports(loaded.name, found.partition))["path"]:
+        console.print(path, highlight=False)
 
 
 def ui(study: StudyName = "miniature") -> None:

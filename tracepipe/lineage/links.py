@@ -6,6 +6,8 @@ A family is all assets of one name before the `/`: `student` holds `student/base
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tracepipe import records
+
 
 @dataclass(frozen=True)
 class Link:
@@ -32,6 +34,7 @@ class Family:
 
     Attributes:
         noun: What one row is.
+        table: Its columns.
         key: The columns that name a row.
         links: What a row stands on.
         origins: Column to (family, column), where a value is taken or made from another table's beyond the links.
@@ -39,6 +42,7 @@ class Family:
     """
 
     noun: str
+    table: records.Table
     key: tuple[str, ...]
     links: tuple[Link, ...] = ()
     origins: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
@@ -54,10 +58,11 @@ _SHOWN = _by("prompt_id", "target_outputs")
 _ITEM = _by("item_id", "benchmark_items")
 
 FAMILIES: Mapping[str, Family] = {
-    "prompts": Family("prompt", ("prompt_id",)),
-    "benchmark_items": Family("benchmark item", ("item_id",)),
+    "prompts": Family("prompt", records.PROMPTS, ("prompt_id",)),
+    "benchmark_items": Family("benchmark item", records.BENCHMARK_ITEMS, ("item_id",)),
     "benchmark_scores": Family(
         "benchmark score",
+        records.BENCHMARK_SCORES,
         ("request_key",),
         (Link(("benchmark_answers",), {"request_key": "request_key", "item_id": "item_id"}), _ITEM),
         {
@@ -69,6 +74,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "benchmark_answers": Family(
         "student's answer",
+        records.BENCHMARK_ANSWERS,
         ("request_key",),
         (_ITEM, _by("checkpoint_id", "student")),
         {"response": (("benchmark_items", "prompt"),)},
@@ -76,18 +82,21 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "student": Family(
         "student",
+        records.CHECKPOINTS,
         ("checkpoint_id",),
         (Link(("oracle_examples", "student_examples"), suffix="condition", many=True, unless_null="dataset_hash"),),
         {"weights": (("student_examples", "completion"), ("oracle_examples", "completion"))},
     ),
     "inverter": Family(
         "inverter",
+        records.CHECKPOINTS,
         ("checkpoint_id",),
         (Link(("inverter_examples",), suffix="condition", many=True),),
         {"weights": (("inverter_examples", "completion"),)},
     ),
     "student_examples": Family(
         "training row of a student",
+        records.EXAMPLES,
         ("example_id",),
         (_by("request_key", "inverted_traces", "target_outputs", "surrogate_traces"), _PROMPT),
         {
@@ -103,6 +112,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "oracle_examples": Family(
         "training row of the oracle",
+        records.EXAMPLES,
         ("example_id",),
         (_by("request_key", "target_traces"), _SHOWN, _PROMPT),
         {
@@ -113,6 +123,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "inverter_examples": Family(
         "training row of an inverter",
+        records.EXAMPLES,
         ("example_id",),
         (_by("request_key", "surrogate_traces"), _by("prompt_id", "surrogate_summaries"), _PROMPT),
         {
@@ -123,6 +134,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "inverted_traces": Family(
         "inverted trace",
+        records.INVERTED_TRACES,
         ("request_key",),
         (_SHOWN, _by("checkpoint_id", "inverter"), _PROMPT),
         {"inverted_trace": (("target_outputs", "answer"), ("target_outputs", "summary"), ("prompts", "prompt"))},
@@ -130,20 +142,34 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "zero_shot_traces": Family(
         "trace by the untrained inverter",
+        records.INVERTED_TRACES,
         ("request_key",),
         (_SHOWN, _PROMPT),
         {"inverted_trace": (("target_outputs", "answer"), ("target_outputs", "summary"), ("prompts", "prompt"))},
         calls=True,
     ),
     "target_outputs": Family(
-        "target's output", ("request_key",), (_PROMPT,), {"answer": (("prompts", "prompt"),)}, calls=True
+        "target's output",
+        records.TARGET_OUTPUTS,
+        ("request_key",),
+        (_PROMPT,),
+        {"answer": (("prompts", "prompt"),)},
+        calls=True,
     ),
-    "target_traces": Family("hidden trace", ("request_key",), (_by("request_key", "target_outputs"),)),
+    "target_traces": Family(
+        "hidden trace", records.TARGET_TRACES, ("request_key",), (_by("request_key", "target_outputs"),)
+    ),
     "surrogate_traces": Family(
-        "surrogate's trace", ("request_key",), (_PROMPT,), {"trace": (("prompts", "prompt"),)}, calls=True
+        "surrogate's trace",
+        records.SURROGATE_TRACES,
+        ("request_key",),
+        (_PROMPT,),
+        {"trace": (("prompts", "prompt"),)},
+        calls=True,
     ),
     "surrogate_summaries": Family(
         "summary of a surrogate's trace",
+        records.SURROGATE_SUMMARIES,
         ("request_key",),
         (_by("prompt_id", "surrogate_traces"),),
         {"summary": (("surrogate_traces", "trace"),)},
@@ -151,6 +177,7 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "trace_consistency": Family(
         "consistency of an inverted trace",
+        records.TRACE_CONSISTENCY,
         ("request_key",),
         (_by("request_key", "inverted_traces"), _SHOWN),
         {
@@ -160,16 +187,22 @@ FAMILIES: Mapping[str, Family] = {
     ),
     "trace_fidelity": Family(
         "fidelity of an inverted trace",
+        records.TRACE_FIDELITY,
         ("request_key",),
         (_by("request_key", "inverted_traces", "zero_shot_traces"), _by("prompt_id", "target_traces")),
         {"rougeL": (("inverted_traces", "inverted_trace"), ("target_traces", "trace"))},
     ),
-    "dead_letters": Family("unusable output", ("request_key",), (_by("request_key", "target_outputs"), _PROMPT)),
-    "target_attempts": Family("attempt", ("attempt",), (_by("request_key", "target_outputs"),)),
-    "contaminated_prompts": Family("prompt left out", ("prompt_id",), (_ITEM,)),
-    "rejected_prompts": Family("line that could not be used", ("line",)),
+    "dead_letters": Family(
+        "unusable output", records.DEAD_LETTERS, ("request_key",), (_by("request_key", "target_outputs"), _PROMPT)
+    ),
+    "target_attempts": Family(
+        "attempt", records.TARGET_ATTEMPTS, ("attempt",), (_by("request_key", "target_outputs"),)
+    ),
+    "contaminated_prompts": Family("prompt left out", records.CONTAMINATED_PROMPTS, ("prompt_id",), (_ITEM,)),
+    "rejected_prompts": Family("line that could not be used", records.REJECTED_PROMPTS, ("line",)),
     "summary_style": Family(
         "style of summaries",
+        records.SUMMARY_STYLE,
         ("side",),
         (
             Link(("target_outputs",), many=True),
@@ -177,15 +210,19 @@ FAMILIES: Mapping[str, Family] = {
             Link(("surrogate_traces",), many=True),
         ),
     ),
-    "target_changes": Family("change of a target", ("measure",), (Link(("target_outputs",), many=True),)),
+    "target_changes": Family(
+        "change of a target", records.TARGET_CHANGES, ("measure",), (Link(("target_outputs",), many=True),)
+    ),
     "comparison": Family(
         "compared condition",
+        records.COMPARISON,
         ("benchmark", "condition"),
         (Link(("benchmark_scores",), {"benchmark": "benchmark", "condition": "condition"}, many=True),),
         {"accuracy": (("benchmark_scores", "score"),)},
     ),
     "differences": Family(
         "difference of two conditions",
+        records.DIFFERENCES,
         ("benchmark", "condition", "against"),
         (
             Link(("benchmark_scores",), {"benchmark": "benchmark", "condition": "condition"}, many=True),
@@ -193,7 +230,7 @@ FAMILIES: Mapping[str, Family] = {
         ),
         {"difference": (("benchmark_scores", "score"),)},
     ),
-    "report": Family("report file", ("format",), (Link(("comparison",), many=True),)),
+    "report": Family("report file", records.FILES, ("format",), (Link(("comparison",), many=True),)),
 }
 """In the order in which an id that stands in several tables is looked for."""
 

@@ -75,19 +75,21 @@ def difference_plot(differences: pl.DataFrame) -> "Figure":
 
 
 def truncation_plot(comparison: pl.DataFrame) -> "Figure":
-    """Draw every condition's accuracy against the share of its responses that were cut off (COMPARISON)."""
-    figure = _figure(6, 3.6)
+    """Draw accuracy against the share of responses cut off: a colour per condition, a marker per benchmark."""
+    figure = _figure(8, 3.6)
     axes = figure.subplots()
-    for index, benchmark in enumerate(comparison["benchmark"].unique(maintain_order=True)):
-        rows = comparison.filter(benchmark=benchmark)
-        marker, colour = _MARKERS[index % len(_MARKERS)], COLOURS[index % len(COLOURS)]
-        axes.scatter(rows["truncation_rate"], rows["accuracy"], marker=marker, color=colour, label=benchmark)
-        for name, cut, accuracy in rows.select("condition", "truncation_rate", "accuracy").iter_rows():
-            axes.annotate(name, (cut, accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7)
+    conditions = comparison["condition"].unique(maintain_order=True).to_list()
+    benchmarks = comparison["benchmark"].unique(maintain_order=True).to_list()
+    for row in comparison.iter_rows(named=True):
+        colour = COLOURS[conditions.index(row["condition"]) % len(COLOURS)]
+        marker = _MARKERS[benchmarks.index(row["benchmark"]) % len(_MARKERS)]
+        label = f"{row['condition']}, {row['benchmark']}"
+        axes.plot(row["truncation_rate"], row["accuracy"], marker, color=colour, label=label, alpha=0.8)
     axes.set_xlabel("responses cut off at the token cap, %")
     axes.set_ylabel("accuracy, %")
-    axes.set_xlim(left=-1)
-    axes.legend()
+    axes.set_xlim(-0.5, max(10.0, 1.1 * max(comparison["truncation_rate"].to_list(), default=0.0)))
+    axes.set_ylim(-2, 102)
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
     return figure
 
 

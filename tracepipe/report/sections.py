@@ -277,6 +277,7 @@ def _gates(events: Sequence[Event]) -> Section:
         for event in sorted(events, key=lambda event: event.asset)
         for gate in event.gates
     ]
+    rows.sort(key=lambda row: row[2])  # FAILED before passed
     failed = sum(verdict == "FAILED" for _, _, verdict, _ in rows)
     text = f"{len(rows)} gates, {failed} failed. What lies behind a failed gate was not made."
     return Section("gates", "Gates", text, (), [Grid(("table", "gate", "verdict", "counted"), tuple(rows))])
