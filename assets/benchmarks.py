@@ -31,7 +31,7 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
         TableAsset(
             name=f"benchmark_answers/{condition}",
             stage="benchmarks",
-            description=f"What the students of condition {condition} write for every benchmark item.",
+            description=f"What the students of condition {condition} write for every benchmark item (paper, table 3).",
             table=BENCHMARK_ANSWERS,
             version=evaluation.VERSION,
             config={
@@ -63,7 +63,8 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
         TableAsset(
             name=f"benchmark_scores/{condition}",
             stage="benchmarks",
-            description="Verdicts on every answer: the benchmark's official scorer, and a fairer one beside it.",
+            description="Verdicts on every answer: the benchmark's official scorer (paper, table 3), and a fairer one "
+            "beside it.",
             table=BENCHMARK_SCORES,
             version=evaluation.VERSION,
             reads=(f"benchmark_answers/{condition}", "benchmark_items"),

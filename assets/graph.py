@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.metadata import column_lineage, event_metadata, table_schema
+from assets.metadata import checkpoint_paths, column_lineage, event_metadata, table_schema
 from assets.step import Made, Step, TableAsset
 from resources.compute import ComputeResource
 from resources.home import HomeResource
@@ -171,9 +171,10 @@ class Graph:
         place = {"path": dg.MetadataValue.path(str(store.root / event.path)), "reused": reused}
         described = dict(asset.describe(frame)) if frame.height else {}
         columns = {"dagster/column_lineage": column_lineage(asset.name, asset.table, asset.reads)}
+        models = checkpoint_paths(frame, step.bench.checkpoints)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(event.data_version),
-            metadata=event_metadata(event, frame, asset.partitioned) | place | columns | described,
+            metadata=event_metadata(event, frame, asset.partitioned) | place | columns | models | described,
             check_results=[
                 dg.AssetCheckResult(
                     check_name=gate.name,

@@ -71,7 +71,7 @@ def _add_consistency(graph: Graph, exposure: Exposure) -> None:
             name=f"trace_consistency/{exposure}",
             stage="inversion",
             description="Whether each inverted trace argues for the answer it is attached to, loops, contradicts "
-            "itself, and keeps what the summary says (paper: where it breaks, 3).",
+            "itself, and keeps what the summary says. The paper filters nothing.",
             table=TRACE_CONSISTENCY,
             version=consistency.VERSION,
             reads=(f"inverted_traces/{exposure}", "target_outputs"),

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from tracepipe.checkpoints import Checkpoints
 from tracepipe.lineage.links import FAMILIES, family_of
 from tracepipe.records import Table
 from tracepipe.report.tables import Grid, preview_grid
@@ -22,7 +23,9 @@ def table_schema(table: Table) -> dg.TableSchema:
 
 def column_lineage(asset: str, table: Table, reads: Sequence[str]) -> dg.TableColumnLineage:
     """Return for each column the columns of the tables read that its values are taken or made from."""
-    family = FAMILIES[family_of(asset)]
+    family = FAMILIES.get(family_of(asset))
+    if family is None:
+        return dg.TableColumnLineage({})
     sources: dict[str, list[tuple[str, str]]] = {column: list(family.origins.get(column, ())) for column in table}
     for link in family.links:
         for own, theirs in link.on.items():
@@ -55,6 +58,14 @@ def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool) -> dict
         "preview": grid_metadata(preview_grid(frame)),
         **{name: value for name, value in event.details.items() if value is not None},
     }
+
+
+def checkpoint_paths(frame: pl.DataFrame, checkpoints: Checkpoints) -> dict[str, dg.PathMetadataValue]:
+    """Return the folders of the checkpoints that a table names, made or used."""
+    if "checkpoint_id" not in frame.columns:
+        return {}
+    there = [one for one in frame["checkpoint_id"].unique(maintain_order=True) if checkpoints.find(one)]
+    return {f"checkpoint {one}": dg.MetadataValue.path(str(checkpoints.path(one))) for one in there}
 
 
 def grid_metadata(grid: Grid) -> dg.MarkdownMetadataValue:

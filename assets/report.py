@@ -24,7 +24,7 @@ def add_report(graph: Graph) -> None:
             name="comparison",
             stage="report",
             description="Accuracy of every condition with its 95 % interval, spread over seeds, truncation, "
-            "no-answer and loop rate.",
+            "no-answer and loop rate (paper, tables 3 and 4).",
             table=COMPARISON,
             version=comparison.VERSION,
             config={"conditions": conditions},

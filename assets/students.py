@@ -33,7 +33,7 @@ def add_students(graph: Graph) -> None:
             name="student_examples",
             stage="students",
             description="Training rows of all conditions but the oracle, on one common row set per target. "
-            "Made only where the target's terms permit training.",
+            "Made only where the target's terms permit training (paper section 3).",
             table=EXAMPLES,
             version=students.VERSION,
             config=decided_by_study,
@@ -112,7 +112,7 @@ def _add_student(graph: Graph, condition: Condition) -> None:
         TableAsset(
             name=f"student/{condition}",
             stage="students",
-            description=f"One student per training seed, condition {condition}."
+            description=f"One student per training seed, condition {condition} (paper section 3)."
             if trained
             else "The student's base model as it is given, without training.",
             table=CHECKPOINTS,

@@ -43,7 +43,8 @@ def add_surrogate(graph: Graph) -> None:
             name="surrogate_summaries",
             stage="surrogate",
             partitioned=False,
-            description="The compressor, prompted and never trained, writes target-style summaries b' of the traces.",
+            description="The compressor, prompted and never trained, writes target-style summaries b' of the traces "
+            "(paper section 3).",
             table=SURROGATE_SUMMARIES,
             version=compression.VERSION,
             config={"calls": asked | {"seed": study.derived_seed("compressor")}},
@@ -60,7 +61,8 @@ def add_surrogate(graph: Graph) -> None:
             name="inverter_examples",
             stage="inverter",
             partitioned=False,
-            description="Training rows of the inverters, (x', y'[, b']) -> t', the same prompts for every exposure.",
+            description="Training rows of the inverters, (x', y'[, b']) -> t', the same prompts for every exposure "
+            "(paper section 3).",
             table=EXAMPLES,
             version=inversion.VERSION,
             config={

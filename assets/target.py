@@ -59,7 +59,8 @@ def _add_outputs(graph: Graph) -> None:
         TableAsset(
             name="target_outputs",
             stage="target",
-            description="The target's answers and reasoning summaries, (x, y[, b]); one row per prompt with its cost.",
+            description="The target's answers and reasoning summaries, (x, y[, b]); one row per prompt with its cost "
+            "(paper section 3).",
             table=TARGET_OUTPUTS,
             version=collection.VERSION,
             reads=("prompts",),
@@ -170,7 +171,8 @@ def _add_style(graph: Graph) -> None:
         TableAsset(
             name="summary_style",
             stage="target",
-            description="How the target's and the compressor's summaries are written: length, manner, compression.",
+            description="How the target's and the compressor's summaries are written: length, manner, compression "
+            "(paper, table 1).",
             table=SUMMARY_STYLE,
             version=summary_style.VERSION,
             config={
@@ -192,7 +194,7 @@ def _add_traces(graph: Graph) -> None:
         TableAsset(
             name="target_traces",
             stage="withheld",
-            description="An open target's hidden traces t, for the oracle condition and fidelity only.",
+            description="An open target's hidden traces t, for the oracle and fidelity only (paper section 3).",
             table=TARGET_TRACES,
             version=collection.VERSION,
             reads=("target_outputs",),

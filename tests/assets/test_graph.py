@@ -36,7 +36,7 @@ def specs(study: Study) -> dict[str, dg.AssetSpec]:
 def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec], study: Study):
     per_exposure = {
         f"{name}/{one}"
-        for name in ("inverter", "inverted_traces", "trace_consistency", "trace_fidelity")
+        for name in ("inverter", "inverted_traces", "trace_consistency", "zero_shot_traces", "trace_fidelity")
         for one in study.exposures
     }
     stages = ("student", "benchmark_answers", "benchmark_scores")

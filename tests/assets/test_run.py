@@ -10,7 +10,7 @@ import yaml
 
 from tests.conftest import TARGETS, write_study
 from tracepipe.definitions import run_study
-from tracepipe.export import export_logs
+from tracepipe.export.logs import export_logs
 from tracepipe.home import Home
 from tracepipe.records import COMPARISON, schema
 from tracepipe.report.results import read_results

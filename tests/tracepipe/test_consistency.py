@@ -70,7 +70,7 @@ def test_every_trace_is_checked_against_the_answer_it_is_attached_to():
         [{"prompt_id": key, "checkpoint_id": "c", "inverted_trace": text, **rest} for key, text in traces.items()],
         INVERTED_TRACES,
     )
-    shown = {"response_id": None, "model": None, "reasoning_tokens": 0, "cost_usd": 0.0, "summary": None}
+    shown = {"response_id": None, "model": None, "reasoning_tokens": 0, "cost_usd": 0.0, "summary": None, "offset": 0}
     outputs = from_rows(
         [{"prompt_id": key, "answer": text, **rest, **shown} for key, text in attached.items()], TARGET_OUTPUTS
     )

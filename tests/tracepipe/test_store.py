@@ -13,22 +13,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tracepipe.gates import Gate
-from tracepipe.store import Event, Store, recipe_key, write_parquet
+from tracepipe.store import Event, Input, Making, Store, read_event, recipe_key, write_parquet
 
 
 def write(store: Store, frame: pl.DataFrame, key: str = "k1", asset: str = "inverted_traces/summary") -> Event:
-    return store.write(
-        frame,
+    making = Making(
         asset=asset,
         partition="t",
-        key=key,
+        stage="inversion",
+        recipe_key=key,
         code_version="1",
-        inputs={"prompts": "v"},
-        seconds=0.5,
+        config_version="c",
         run_id="run",
-        gates=[Gate("g", passed=False, summary="1 bad", rows=("p_1",))],
-        details={"cost USD": 0.25},
+        seconds=0.5,
+        inputs=(Input("prompts", "all", "k0.d0"),),
+        cost_usd=0.25,
+        gates=(Gate("g", passed=False, summary="1 bad", rows=("p_1",)),),
+        details={"rows read": 2},
     )
+    return store.write(frame, making)
 
 
 def test_a_table_and_its_event_come_back_as_they_were_written(tmp_path: Path):
@@ -38,7 +41,8 @@ def test_a_table_and_its_event_come_back_as_they_were_written(tmp_path: Path):
     assert store.read("inverted_traces/summary", "t").equals(frame)
     assert store.current("inverted_traces/summary", "t") == event
     assert store.find("inverted_traces/summary", "t", "k1") == event
-    assert Event.from_json(event.to_json()) == event
+    assert store.version(event.as_input) == event
+    assert read_event(tmp_path / "nowhere.json") is None
 
 
 def test_versions_of_other_recipes_stay_and_can_be_used_again(tmp_path: Path):
@@ -48,6 +52,15 @@ def test_versions_of_other_recipes_stay_and_can_be_used_again(tmp_path: Path):
     assert store.read("inverted_traces/summary", "t")["a"].to_list() == [2]
     store.use(first)
     assert store.read("inverted_traces/summary", "t")["a"].to_list() == [1]
+
+
+def test_other_rows_of_the_same_recipe_are_another_version_and_the_latest_is_found(tmp_path: Path):
+    store = Store(tmp_path, "study")
+    first = write(store, pl.DataFrame({"a": [1]}))
+    second = write(store, pl.DataFrame({"a": [2]}))
+    assert first.recipe_key == second.recipe_key
+    assert store.read_version(first)["a"].to_list() == [1]
+    assert store.find("inverted_traces/summary", "t", "k1") == second
 
 
 def test_a_table_whose_file_is_gone_or_cut_is_not_found_again(tmp_path: Path):

@@ -23,7 +23,7 @@ def target() -> Target:
 
 def output(name: str, outcome: str) -> dict:
     texts = {"answer": f"answer {name}", "summary": None if outcome == "empty_summary" else f"summary {name}"}
-    counts = {"input_tokens": 1, "output_tokens": 1, "reasoning_tokens": 0, "cost_usd": 0.0}
+    counts = {"input_tokens": 1, "output_tokens": 1, "reasoning_tokens": 0, "cost_usd": 0.0, "offset": 0}
     ids = {"prompt_id": name, "request_key": f"r_{name}", "response_id": name, "model": "m"}
     return ids | texts | counts | {"outcome": outcome, "reason": None}
 

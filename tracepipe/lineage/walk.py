@@ -113,6 +113,8 @@ class Lineage:
             str(catalogue), read_only=True, config={"memory_limit": MEMORY}
         )
         self._responses = responses
+        self._read: dict[int, list[Version]] = {}
+        self._found: dict[tuple[Any, ...], dict[str, Any] | None] = {}
         tables = {name for (name,) in self.connection.execute("SHOW TABLES").fetchall()}
         if "about" not in tables or not self.ask("SELECT 1 FROM about WHERE duckdb = version()"):
             self.connection.close()
@@ -154,10 +156,10 @@ class Lineage:
         Raises:
             SpecError: If the version has no such row.
         """
-        rows = self._rows(version, f"{key_of(version.asset)} = ?", [key], limit=1)
-        if not rows:
+        row = self._first(version, f"{key_of(version.asset)} = ?", [key])
+        if row is None:
             raise SpecError(f"{version.asset} ({version.partition}) has no row '{key}'")
-        return self._node(version, rows[0], {})
+        return self._node(version, row, {})
 
     def _node(self, version: Version, row: dict[str, Any], seen: dict[tuple[int, str], Node]) -> Node:
         family = FAMILIES[family_of(version.asset)]
@@ -179,9 +181,9 @@ class Lineage:
                 if family_of(version.asset) != family:
                     continue
                 condition, values = _condition(link, node)
-                rows = self._rows(version, condition, values, limit=1)
-                if rows:
-                    child = self._node(version, rows[0], seen)
+                row = self._first(version, condition, values)
+                if row is not None:
+                    child = self._node(version, row, seen)
                     child.of = self._count(version, condition, values) if link.many else 1
                     node.children.append(child)
                     return
@@ -189,15 +191,22 @@ class Lineage:
         node.missing.append(f"{wanted} in {' or '.join(link.to)}")
 
     def _inputs(self, version: Version) -> list[Version]:
-        return self.versions(
-            "m.materialization IN (SELECT input_materialization FROM inputs WHERE materialization = ?)",
-            [version.number],
-        )
+        if version.number not in self._read:
+            self._read[version.number] = self.versions(
+                "m.materialization IN (SELECT input_materialization FROM inputs WHERE materialization = ?)",
+                [version.number],
+            )
+        return self._read[version.number]
 
-    def _rows(self, version: Version, condition: str, values: list[Any], limit: int) -> list[dict[str, Any]]:
-        if not Path(version.path).exists():
-            raise SpecError(f"{version.path} is gone; if the home was moved, run: tracepipe lineage rebuild")
-        return self.ask(f"SELECT * FROM read_parquet({literal(version.path)}) WHERE {condition} LIMIT {limit}", values)  # noqa: S608
+    def _first(self, version: Version, condition: str, values: list[Any]) -> dict[str, Any] | None:
+        """Return the first row of a version that fulfils a condition; rows asked for again are remembered."""
+        asked = (version.number, condition, *values)
+        if asked not in self._found:
+            if not Path(version.path).exists():
+                raise SpecError(f"{version.path} is gone; if the home was moved, run: tracepipe lineage rebuild")
+            query = f"SELECT * FROM read_parquet({literal(version.path)}) WHERE {condition} LIMIT 1"  # noqa: S608
+            self._found[asked] = next(iter(self.ask(query, values)), None)
+        return self._found[asked]
 
     def _count(self, version: Version, condition: str, values: list[Any]) -> int:
         query = f"SELECT count(*) FROM read_parquet({literal(version.path)}) WHERE {condition}"  # noqa: S608

@@ -162,5 +162,6 @@ def test_any_interleaving_and_repetition_of_entries_gives_the_same_table(
         journal.append_all(interleaved(histories, random.Random(seed).randrange))
         tables.append(read_outputs(Collecting.prompts(*PROMPTS), TARGET, journal))
         spent.append(Books.of(journal).committed_usd)
-    assert tables[0].equals(tables[1])
+    # Where a response lies in the journal is all that may differ.
+    assert tables[0].drop("offset").equals(tables[1].drop("offset"))
     assert spent[0] == pytest.approx(spent[1])

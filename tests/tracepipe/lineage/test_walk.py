@@ -1,0 +1,108 @@
+"""Every row of every table can be walked back to what it stands on, down to the request and the raw response."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tracepipe.home import Home
+from tracepipe.identity import request_key
+from tracepipe.lineage.links import FAMILIES, family_of
+from tracepipe.lineage.walk import Lineage, Node, Version
+from tracepipe.spec import SpecError
+from tracepipe.study import Study
+
+ROWS = 200
+
+
+def keys_of(version: Version, rows: int) -> list[str]:
+    """The ids of so many random rows."""
+    columns = FAMILIES[family_of(version.asset)].key
+    table = pl.read_parquet(version.path, columns=list(columns))
+    drawn = table.sample(min(rows, table.height), seed=0).iter_rows(named=True)
+    return [" ".join(str(row[column]) for column in columns) for row in drawn]
+
+
+def test_200_random_rows_of_every_table_resolve_every_id(finished: Home):
+    walked = 0
+    with Lineage(finished.catalogue, finished.responses) as lineage:
+        versions = lineage.versions("m.current")
+        assert {family_of(version.asset) for version in versions} == set(FAMILIES)
+        for version in versions:
+            for key in keys_of(version, ROWS):
+                node = lineage.walk(key, version)
+                assert node.key == key
+                assert [what for one in node.all() for what in one.missing] == [], (version.asset, key)
+                walked += 1
+    assert walked > 3000
+
+
+def test_an_id_is_found_in_the_version_it_stands_in(finished: Home):
+    with Lineage(finished.catalogue, finished.responses) as lineage:
+        for version in lineage.versions("m.current AND m.rows > 0"):
+            (key,) = keys_of(version, 1)
+            assert version.number in [found.number for found in lineage.holding(key)], (version.asset, key)
+        assert lineage.holding("r_nobody") == []
+
+
+def score_walk(home: Home) -> Node:
+    key = home.store("tiny").read("benchmark_scores/inverted_summary", "miniature")["request_key"][0]
+    with Lineage(home.catalogue, home.responses) as lineage:
+        return lineage.walk(key, lineage.holding(key)[0])
+
+
+def test_a_score_leads_to_the_request_and_the_raw_response(finished: Home):
+    nodes = {family_of(one.version.asset): one for one in score_walk(finished).all() if not one.repeated}
+    assert set(nodes) == {
+        "benchmark_scores",
+        "benchmark_answers",
+        "benchmark_items",
+        "student",
+        "student_examples",
+        "inverted_traces",
+        "target_outputs",
+        "prompts",
+        "inverter",
+        "inverter_examples",
+        "surrogate_traces",
+        "surrogate_summaries",
+    }
+    assert nodes["student_examples"].of == 64
+    assert nodes["student_examples"].row["condition"] == "inverted_summary"
+    output = nodes["target_outputs"]
+    assert output.request["model"] == "miniature-target"
+    response = output.response
+    with Path(response["journal"]).open("rb") as journal:
+        journal.seek(response["offset"])
+        entry = json.loads(journal.readline())
+    assert entry["request_key"] == output.row["request_key"]
+    assert output.row["answer"] in json.dumps(json.loads(entry["body"])).encode().decode("unicode_escape")
+
+
+def test_the_request_of_a_local_model_can_be_computed_anew(finished: Home, tiny_study: Study):
+    nodes = {family_of(one.version.asset): one for one in score_walk(finished).all() if not one.repeated}
+    trace, prompt = nodes["surrogate_traces"], nodes["inverter_examples"].children[-1]
+    asked = trace.request
+    body = {"prompt": asked["wording"]["template"].format(prompt=prompt.row["prompt"]), **asked["sampling"]}
+    key = request_key(endpoint="transformers", base_url="", model=asked["weights"], body=body | {"seed": asked["seed"]})
+    assert key == trace.row["request_key"]
+
+
+def test_a_response_that_is_not_where_its_row_says_is_missing(finished: Home, tmp_path: Path):
+    key = finished.store("tiny").read("target_outputs", "miniature")["request_key"][0]
+    (tmp_path / "miniature.jsonl").write_text('{"kind": "response", "request_key": "r_another"}\n' * 5000)
+    for responses in (tmp_path, tmp_path / "gone"):
+        with Lineage(finished.catalogue, responses) as lineage:
+            node = lineage.walk(key, lineage.holding(key)[0])
+        assert not node.response["found"]
+        assert key in node.missing[0]
+
+
+def test_no_catalogue_and_no_such_row_are_clear_errors(finished: Home, tmp_path: Path):
+    with pytest.raises(SpecError, match="tracepipe lineage rebuild"):
+        Lineage(tmp_path / "none.duckdb", tmp_path)
+    with Lineage(finished.catalogue, finished.responses) as lineage:
+        (version,) = lineage.versions("m.asset = 'prompts'")
+        with pytest.raises(SpecError, match="has no row 'p_nobody'"):
+            lineage.walk("p_nobody", version)
