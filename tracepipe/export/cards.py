@@ -44,11 +44,14 @@ def dataset_card(
         size_categories=next((name for size, name in _SIZES.items() if event.rows < size), "n>1M"),
         configs=[{"config_name": "default", "data_files": "data/*.parquet"}],
     )
-    columns = Grid(("column", "type"), tuple(event.columns.items()))
-    limits = _limits(study, event, rows)
+    table = FAMILIES[family_of(event.asset)].table
+    columns = Grid(
+        ("column", "type", "meaning"),
+        tuple((name, type_, table[name].meaning) for name, type_ in event.columns.items()),
+    )
     text = _common(study, target, event, history) | {
-        "what": _noun(event),
-        "limits": limits,
+        "what": f"{_noun(event)}, {event.rows:,} rows",
+        "limits": _listed(_limits(study, event, rows)),
         "columns": columns.markdown(),
     }
     return str(DatasetCard.from_template(about, template_path=str(_TEMPLATE), **text))
