@@ -85,6 +85,7 @@ def run_job(
         raise_on_error=False,
     )
     failures = tuple(_failure(event, result) for event in result.get_step_failure_events())
+    failures += tuple(_after_the_run(event) for event in result.all_events if _failed_afterwards(event))
     made = {event.asset_key.to_user_string() for event in result.get_asset_materialization_events() if event.asset_key}
     return Outcome(result.run_id, frozenset(made), failures)
 
@@ -102,6 +103,16 @@ def _selected(definitions: dg.Definitions, selection: str, target: str | None) -
     if of_a_target and target is None:
         raise SpecError(f"--select: {', '.join(of_a_target)} belong to a target; give --target NAME")
     return chosen
+
+
+def _failed_afterwards(event: dg.DagsterEvent) -> bool:
+    """Whether giving back a resource failed, such as rebuilding the catalogue; Dagster calls the run a success."""
+    return event.is_engine_event and event.engine_event_data.error is not None
+
+
+def _after_the_run(event: dg.DagsterEvent) -> Failure:
+    error = event.engine_event_data.error
+    return Failure("after the run", f"{event.message} {error.message.strip() if error else ''}", "error")
 
 
 def _failure(event: dg.DagsterEvent, result: dg.ExecuteInProcessResult) -> Failure:

@@ -6,14 +6,25 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets import build_assets
+from assets import (
+    add_benchmarks,
+    add_inversion,
+    add_prompts,
+    add_report,
+    add_students,
+    add_surrogate,
+    add_target,
+    build_assets,
+)
 from assets.graph import Graph
+from assets.metadata import column_lineage
 from assets.step import Made, Step, TableAsset
 from tests.conftest import write_study
 from tracepipe.definitions import build_definitions, run_study
 from tracepipe.grading import sandbox
 from tracepipe.home import Home
-from tracepipe.records import PROMPTS, empty
+from tracepipe.lineage.links import FAMILIES, family_of
+from tracepipe.records import EXAMPLES, PROMPTS, empty
 from tracepipe.study import Study, load_study
 
 STUDY_TABLES = {
@@ -89,6 +100,42 @@ def test_hidden_traces_are_upstream_of_fidelity_and_the_oracle_only(specs: dict[
     }
     oracle = {f"{stage}/oracle" for stage in ("student", "benchmark_answers", "benchmark_scores")}
     assert below("target_traces") == allowed | oracle
+
+
+def test_lineage_knows_every_table_its_columns_and_what_its_rows_stand_on(study: Study):
+    graph = Graph(study)
+    for add in (add_prompts, add_surrogate, add_target, add_inversion, add_students, add_benchmarks, add_report):
+        add(graph)
+    assert {family_of(name) for name in graph.tables} == set(FAMILIES)
+    for name, asset in graph.tables.items():
+        family = FAMILIES[family_of(name)]
+        assert family.table == asset.table, name
+        assert set(family.key) <= set(asset.table)
+        read = {family_of(parent) for parent in asset.reads}
+        for link in family.links:
+            assert set(link.to) & read, (name, link)
+            assert set(link.on) <= set(asset.table)
+            for to in link.to:
+                assert {*link.on.values(), *([link.suffix] if link.suffix else [])} <= set(FAMILIES[to].table)
+        for column, origins in family.origins.items():
+            assert column in asset.table
+            assert all(origin in FAMILIES[to].table for to, origin in origins)
+
+
+def test_the_ui_shows_where_columns_come_from(study: Study):
+    shown = column_lineage("student_examples", EXAMPLES, ["prompts", "target_outputs", "inverted_traces/summary"])
+    deps = {(dep.asset_key.to_user_string(), dep.column_name) for dep in shown.deps_by_column["completion"]}
+    assert deps == {
+        ("target_outputs", "answer"),
+        ("target_outputs", "summary"),
+        ("inverted_traces/summary", "inverted_trace"),
+    }
+
+
+def test_a_targets_outputs_have_a_freshness_policy(specs: dict[str, dg.AssetSpec], study: Study):
+    assert specs["target_outputs"].freshness_policy is not None
+    stale = specs["target_outputs"].freshness_policy.fail_window.to_timedelta()
+    assert stale.days == study.fresh_days == 45
 
 
 def table(name: str, **options: object) -> TableAsset:

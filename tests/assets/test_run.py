@@ -189,6 +189,14 @@ def test_a_closed_target_that_shows_answers_only_has_neither_oracle_nor_summary_
     assert home.withheld("tiny").read("target_traces", "miniature").height == 0
 
 
+def test_a_catalogue_that_cannot_be_written_is_a_failure_of_the_run(copy: Home, tiny_study: Study):
+    copy.catalogue.unlink()
+    (copy.catalogue / "in the way").mkdir(parents=True)
+    (failure,) = run_study(tiny_study, copy, TARGETS, None, "key:benchmark_items").failures
+    assert (failure.asset, failure.kind) == ("after the run", "error")
+    assert "lineage.duckdb" in failure.message
+
+
 def test_a_failed_gate_stops_what_is_downstream_and_names_the_rows(home: Home, tmp_path: Path, study_content: dict):
     study_content["inverter"]["recipe"]["max_length"] = 40
     study = load_study(write_study(tmp_path, study_content))
