@@ -23,7 +23,7 @@ from pathlib import Path
 import polars as pl
 
 from tracepipe.home import Home
-from tracepipe.lineage.catalogue import read_entries
+from tracepipe.lineage.entries import read_entries
 from tracepipe.lineage.links import FAMILIES, family_of
 from tracepipe.lineage.walk import Lineage
 from tracepipe.records import (

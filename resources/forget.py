@@ -27,7 +27,7 @@ def require_ended(folder: Path, belongs: Callable[[str], bool]) -> None:
                 raise SpecError(f"run {run.run_id} of this target is under way; stop it, or wait until it has ended")
 
 
-def forget(folder: Path, belongs: Callable[[str], bool]) -> None:
+def forget(folder: Path, belongs: Callable[[str], bool], stale: Sequence[tuple[str, str]]) -> None:
     """Remove runs, their events and logs, and partition keys of a target from a study's DAGSTER_HOME.
 
     A run of a target also made or found the study's own tables: these have no materialisation in the UI until the next
@@ -36,6 +36,7 @@ def forget(folder: Path, belongs: Callable[[str], bool]) -> None:
     Args:
         folder: The DAGSTER_HOME.
         belongs: Whether a partition key is the target's.
+        stale: Asset and partition of other targets that showed it: these count as never made.
     """
     with dg.DagsterInstance.from_config(str(folder)) as opened:
         runs = _runs(opened, belongs)
@@ -49,7 +50,7 @@ def forget(folder: Path, belongs: Callable[[str], bool]) -> None:
         shutil.rmtree(folder / "storage" / run_id, ignore_errors=True)
         for path in history.glob(f"{run_id}.db*"):
             path.unlink()
-    _clean(history / "index.db", ids)
+    _clean(history / "index.db", ids, stale)
     for path in (folder / "history" / "runs.db", history / "index.db"):
         _vacuum(path)
 
@@ -58,7 +59,7 @@ def _runs(opened: dg.DagsterInstance, belongs: Callable[[str], bool]) -> list[dg
     return [run for run in opened.get_runs() if any(belongs(run.tags.get(tag, "")) for tag in _PARTITION_TAGS)]
 
 
-def _clean(index: Path, run_ids: Sequence[str]) -> None:
+def _clean(index: Path, run_ids: Sequence[str], stale: Sequence[tuple[str, str]]) -> None:
     """Remove what Dagster keeps of a run beside its events; its SQLite storage has no call for it."""
     if not index.exists():
         return
@@ -71,6 +72,12 @@ def _clean(index: Path, run_ids: Sequence[str]) -> None:
                 (run_id,),
             )
             connection.execute("UPDATE asset_keys SET last_run_id = NULL WHERE last_run_id = ?", (run_id,))
+        for asset, partition in stale:
+            key = dg.AssetKey(asset.split("/")).to_string()
+            made = "SELECT id FROM event_logs WHERE asset_key = ? AND partition = ?"
+            connection.execute(f"DELETE FROM asset_event_tags WHERE event_id IN ({made})", (key, partition))  # noqa: S608
+            connection.execute("DELETE FROM event_logs WHERE asset_key = ? AND partition = ?", (key, partition))
+            connection.execute("UPDATE asset_keys SET cached_status_data = NULL WHERE asset_key = ?", (key,))
 
 
 def _vacuum(database: Path) -> None:

@@ -77,7 +77,7 @@ def purge_target(home: Home, plan: Plan) -> Path:
 
     def forget_everywhere() -> None:
         for folder in studies:
-            forget(folder, plan.covers)
+            forget(folder, plan.covers, [(asset, of) for study, asset, of in plan.stale if study == folder.name])
 
     return purge(home, plan, forget_everywhere)
 

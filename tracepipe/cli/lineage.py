@@ -10,7 +10,7 @@ import typer
 
 from tracepipe.cli.options import JsonOption
 from tracepipe.home import Home
-from tracepipe.lineage.catalogue import event_json, read_entries
+from tracepipe.lineage.entries import event_json, read_entries
 from tracepipe.lineage.impact import Impact, impact_of_prompt, impact_of_target
 from tracepipe.lineage.walk import Lineage, Node, Version
 from tracepipe.report.tables import Grid
@@ -286,10 +286,12 @@ def purge(
             console.print(f"  {one}", highlight=False, markup=False)
         console.print(f"{len(places)} folders and files, {size:,} bytes; --yes removes them", highlight=False)
         return
-    console.print(f"removed {len(places)} folders and files, {size:,} bytes; tombstone: {tombstone}", highlight=False)
-    console.print(
-        "What was billed stays on the books. What you exported elsewhere is yours to remove.", highlight=False
-    )
+    for line in (
+        f"removed {len(places)} folders and files, {size:,} bytes; tombstone: {tombstone}",
+        *(f"to be made anew by the next run: {asset} ({of}, study {study})" for study, asset, of in plan.stale),
+        "What was billed stays on the books. What you exported elsewhere is yours to remove.",
+    ):
+        console.print(line, highlight=False)
 
 
 @app.command()

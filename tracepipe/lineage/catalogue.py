@@ -5,19 +5,18 @@ Its tables and their columns are documented in docs/lineage.md; users write SQL 
 
 import json
 import uuid
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from filelock import FileLock
 
-from tracepipe.lineage.links import FAMILIES, family_of
+from tracepipe.gates import Gate
+from tracepipe.lineage.entries import Entry, read_entries
+from tracepipe.lineage.links import family_of
+from tracepipe.lineage.views import create_index, create_views
 from tracepipe.records import CHECKPOINTS, schema
-from tracepipe.store import Event, events_under, in_use_under
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,47 +64,6 @@ SCHEMAS: dict[str, dict[str, pl.DataType]] = {
     },
 }  # fmt: skip
 
-_GENERATIONS = {
-    "surrogate_traces": ("prompt_id", "NULL", "config->>'$.study.calls.weights'", "outcome"),
-    "surrogate_summaries": (
-        "prompt_id", "NULL", "coalesce(config->>'$.study.calls.weights', config->>'$.study.calls.function')", "outcome"
-    ),
-    "target_outputs": ("prompt_id", "NULL", "config->>'$.target.model'", "outcome"),
-    "inverted_traces": ("prompt_id", "NULL", "checkpoint_id", "outcome"),
-    "zero_shot_traces": ("prompt_id", "NULL", "checkpoint_id", "outcome"),
-    "benchmark_answers": (
-        "NULL", "item_id", "checkpoint_id", "CASE finish_reason WHEN 'length' THEN 'truncated' ELSE 'ok' END"
-    ),
-}  # fmt: skip
-"""Family to SQL of: prompt, benchmark item, model, outcome."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One event, where it lies, and its number in the catalogue."""
-
-    number: int
-    root: Path
-    event: Event
-    current: bool
-    withheld: bool
-
-    @property
-    def path(self) -> Path:
-        """The Parquet file."""
-        return self.root / self.event.path
-
-
-def read_entries(open_root: Path, withheld_root: Path) -> list[Entry]:
-    """Read the events of both stores, oldest first."""
-    numbers = count(1)
-    return [
-        Entry(next(numbers), root, event, (event.study, event.as_input) in in_use, root == withheld_root)
-        for root in (open_root, withheld_root)
-        for in_use in [in_use_under(root)]
-        for event in events_under(root)
-    ]
-
 
 def rebuild(open_root: Path, withheld_root: Path, catalogue: Path, tombstones: Path) -> int:
     """Write the catalogue anew and swap it in; readers of the old file are not disturbed.
@@ -138,7 +96,7 @@ def rebuild(open_root: Path, withheld_root: Path, catalogue: Path, tombstones: P
 
 
 def _fill(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Entry], tombstones: Path) -> None:
-    standing = [entry for entry in entries if entry.path.exists()]
+    standing = [entry for entry in entries if entry.stands]
     rows = {
         "materializations": [_materialization(entry) for entry in entries],
         "inputs": list(_inputs(entries)),
@@ -154,9 +112,8 @@ def _fill(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Entry], tom
         columns = ", ".join(f'"{column}"{types.get(column, "")} AS "{column}"' for column in SCHEMAS[name])
         connection.execute(f"CREATE TABLE {name} AS SELECT {columns} FROM frame")  # noqa: S608 - names of our own
         connection.unregister("frame")
-    _create_index(connection, standing)
-    current = [entry for entry in standing if entry.current]
-    _create_views(connection, current)
+    create_index(connection, standing)
+    create_views(connection, [entry for entry in standing if entry.current])
 
 
 _JSON = ("config", "details", "recipe")
@@ -188,7 +145,7 @@ def _inputs(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
             yield _of(entry) | read | {"input_materialization": numbers.get((entry.event.study, one))}
 
 
-def _gate(gate: Any) -> dict[str, Any]:
+def _gate(gate: Gate) -> dict[str, Any]:
     return {"gate": gate.name, "passed": gate.passed, "summary": gate.summary, "failing_rows": list(gate.rows)}
 
 
@@ -214,116 +171,3 @@ def _models(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
 def _tombstone(path: Path) -> dict[str, Any]:
     content = json.loads(path.read_text(encoding="utf-8"))
     return {name: content[name] for name in SCHEMAS["tombstones"]}
-
-
-def key_of(asset: str) -> str:
-    """Return SQL for the id of a row: its key columns, joined by a space."""
-    key = [f"{_quoted(column)}::VARCHAR" for column in FAMILIES[family_of(asset)].key]
-    return " || ' ' || ".join(key)
-
-
-def _create_index(connection: "duckdb.DuckDBPyConnection", entries: Sequence[Entry]) -> None:
-    """Note for every row's id, hashed, in which materialisations it stands; sorted, so that one is found at once.
-
-    The hash is DuckDB's own, four times faster than MD5, and may be another in its next version: hence `about`.
-    """
-    connection.execute("CREATE TABLE about AS SELECT version() AS duckdb, now() AS built_at")
-    connection.execute("CREATE TABLE row_ids (id_hash UBIGINT, materialization INTEGER)")
-    families: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        if entry.event.rows and family_of(entry.event.asset) in FAMILIES:
-            families[family_of(entry.event.asset)].append(entry)
-    if not families:
-        return
-    parts = []
-    for family, members in families.items():
-        numbers = "[" + ", ".join(str(entry.number) for entry in members) + "]"
-        parts.append(
-            f"SELECT hash({key_of(family)}) AS id_hash, "  # noqa: S608 - escaped
-            f"{numbers}[file_index::BIGINT + 1] AS materialization FROM {_files(members)}"
-        )
-    connection.execute(f"INSERT INTO row_ids SELECT * FROM ({' UNION ALL '.join(parts)}) ORDER BY id_hash")  # noqa: S608
-
-
-def _create_views(connection: "duckdb.DuckDBPyConnection", current: Sequence[Entry]) -> None:
-    """Create one view per asset (`inverter/summary` becomes `inverter_summary`), `scores` and `generations`."""
-    by_asset: dict[str, list[Entry]] = defaultdict(list)
-    for entry in current:
-        by_asset[entry.event.asset].append(entry)
-    for asset, members in by_asset.items():
-        _create_view(connection, asset.replace("/", "_"), [_select(members)])
-    scores = [entry for entry in current if family_of(entry.event.asset) == "benchmark_scores"]
-    if scores:
-        _create_view(connection, "scores", [_select(scores)])
-    calls = [_calls(family, members) for family, members in _by_family(current).items() if family in _GENERATIONS]
-    if calls:
-        _create_view(connection, "generations", calls)
-
-
-def _by_family(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    found: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries:
-        found[family_of(entry.event.asset)].append(entry)
-    return found
-
-
-def _create_view(connection: "duckdb.DuckDBPyConnection", name: str, parts: Sequence[str]) -> None:
-    connection.execute(f"CREATE VIEW {_quoted(name)} AS {' UNION ALL BY NAME '.join(parts)}")
-
-
-def _select(members: Sequence[Entry]) -> str:
-    """Select the rows of versions with the study and the target they belong to."""
-    return _with_owner(members, "* EXCLUDE (file_index)", "m.study, m.partition AS target")
-
-
-def _with_owner(members: Sequence[Entry], columns: str, of_version: str) -> str:
-    """Select from versions; those of the same columns are read as one, since DuckDB opens only the first of them."""
-    groups: dict[tuple[tuple[str, str], ...], list[Entry]] = defaultdict(list)
-    for entry in members:
-        groups[tuple(entry.event.columns.items())].append(entry)
-    parts = []
-    for group in groups.values():
-        numbers = "[" + ", ".join(str(entry.number) for entry in group) + "]"
-        parts.append(
-            f"SELECT {of_version}, r.{columns} FROM (SELECT *, file_index FROM {_files(group)}) r "  # noqa: S608 - escaped
-            f"JOIN materializations m ON m.materialization = {numbers}[r.file_index::BIGINT + 1]"
-        )
-    return " UNION ALL BY NAME ".join(parts)
-
-
-def _calls(family: str, members: Sequence[Entry]) -> str:
-    prompt, item, model, outcome = _GENERATIONS[family]
-    known = members[0].event.columns
-    optional = {name: name if name in known else "NULL" for name in ("input_tokens", "output_tokens", "cost_usd")}
-    request = (
-        "json_object('reasoning', config->'$.target.reasoning', 'temperature', config->'$.target.temperature', "
-        "'top_p', config->'$.target.top_p', 'max_output_tokens', config->'$.target.max_output_tokens')"
-        if family == "target_outputs"
-        else "config->'$.study.calls.sampling'"
-    )
-    cost = optional["cost_usd"] if family == "target_outputs" else "0.0"
-    inner = _with_owner(members, "*", "m.study, m.asset, m.partition AS target, m.config")
-    return (
-        f"SELECT study, asset, target, request_key, {prompt}::VARCHAR AS prompt_id, {item}::VARCHAR AS item_id, "  # noqa: S608 - escaped
-        f"{model} AS model, ({request})::JSON AS sampling, {optional['input_tokens']}::BIGINT AS input_tokens, "
-        f"{optional['output_tokens']}::BIGINT AS output_tokens, {outcome} AS outcome, {cost}::DOUBLE AS cost_usd "
-        f"FROM ({inner})"
-    )
-
-
-def _files(members: Sequence[Entry]) -> str:
-    return f"read_parquet([{', '.join(literal(str(entry.path)) for entry in members)}])"
-
-
-def literal(text: str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def event_json(entry: Entry) -> dict[str, Any]:
-    """Return an event as JSON values, with where its file lies."""
-    return asdict(entry.event) | {"file": str(entry.path), "current": entry.current, "withheld": entry.withheld}

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from tracepipe.checkpoints import Checkpoints
-from tracepipe.lineage.catalogue import Entry
+from tracepipe.lineage.entries import Entry
 from tracepipe.lineage.links import FAMILIES, Link, family_of
 
 

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tracepipe.lineage.catalogue import Entry
+from tracepipe.lineage.entries import Entry
 
 _NAMESPACE = "tracepipe"
 _PRODUCER = "urn:tracepipe"

@@ -13,7 +13,7 @@ from pathlib import Path
 from tracepipe.books import Books
 from tracepipe.home import Home
 from tracepipe.ledger import only_one
-from tracepipe.lineage.catalogue import read_entries
+from tracepipe.lineage.entries import read_entries
 from tracepipe.lineage.impact import Impact, impact_of_target, of_partition
 from tracepipe.spec import SpecError
 from tracepipe.store import write_atomically
@@ -41,6 +41,14 @@ class Plan:
     def covers(self, partition: str) -> bool:
         """Whether a partition is the target's."""
         return of_partition(partition, self.target)
+
+    @property
+    def stale(self) -> list[tuple[str, str, str]]:
+        """Study, asset and partition of what other targets have to make anew."""
+        shown = (one.entry.event for one in self.impact.versions if one.entry.current)
+        return sorted(
+            (event.study, event.asset, event.partition) for event in shown if not self.covers(event.partition)
+        )
 
     @property
     def empty(self) -> bool:

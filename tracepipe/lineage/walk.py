@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracepipe.journal import Journal
-from tracepipe.lineage.catalogue import MEMORY, key_of, literal
+from tracepipe.lineage.catalogue import MEMORY
 from tracepipe.lineage.links import FAMILIES, Link, family_of
+from tracepipe.lineage.views import key_of, literal
 from tracepipe.spec import SpecError
 
 if TYPE_CHECKING:

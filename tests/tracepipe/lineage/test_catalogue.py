@@ -121,6 +121,18 @@ def test_events_of_an_earlier_tracepipe_are_passed_over(tmp_path: Path):
     assert home.rebuild_catalogue() == 1
 
 
+def test_a_file_that_is_gone_or_cut_does_not_disturb_the_rest(tmp_path: Path):
+    home = Home(tmp_path)
+    home.store("a").write(prompts("p_1"), making())
+    for study, content in {"b": None, "c": b"half"}.items():
+        path = home.roots[0] / home.store(study).write(prompts("p_2"), making()).path
+        path.unlink() if content is None else path.write_bytes(content)
+    assert home.rebuild_catalogue() == 3
+    with Lineage(home.catalogue, home.responses) as lineage:
+        assert lineage.ask("SELECT study FROM prompts") == [{"study": "a"}]
+        assert lineage.holding("p_2") == []
+
+
 def test_a_catalogue_of_another_version_is_refused(tmp_path: Path):
     path = tmp_path / "lineage.duckdb"
     with duckdb.connect(str(path)) as catalogue:

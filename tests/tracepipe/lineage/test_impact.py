@@ -19,7 +19,7 @@ from tracepipe.definitions import purge_target, run_study
 from tracepipe.home import Home
 from tracepipe.journal import Journal
 from tracepipe.lineage import purge as purging
-from tracepipe.lineage.catalogue import read_entries
+from tracepipe.lineage.entries import read_entries
 from tracepipe.lineage.impact import impact_of_prompt, impact_of_target
 from tracepipe.lineage.purge import plan_purge
 from tracepipe.lineage.walk import Lineage
@@ -164,9 +164,13 @@ def test_what_a_second_target_shares_stays_and_its_report_is_made_anew_without_t
     assert plan.impact.shared
     assert not set(plan.checkpoints) & plan.impact.shared
     twin = {path: one for path, one in sums_of(copy).items() if "twin" in path.parts and "report" not in str(path)}
+    assert plan.stale == [("tiny", "report", "twin")]
     purge_target(copy, plan)
     after = sums_of(copy)
     assert {path: after.get(path) for path in twin} == twin
+    with instance(copy, "tiny") as opened:
+        assert opened.get_materialized_partitions(dg.AssetKey("comparison")) == {"twin"}
+        assert opened.get_materialized_partitions(dg.AssetKey("report")) == set()
     assert not report.exists()
     assert run_study(tiny_study, copy, targets, "twin", None).failures == ()
     assert "| miniature |" not in report.read_text()

@@ -3,7 +3,7 @@
 import json
 
 from tracepipe.home import Home
-from tracepipe.lineage.catalogue import read_entries
+from tracepipe.lineage.entries import read_entries
 from tracepipe.lineage.openlineage import run_events
 
 
