@@ -114,19 +114,17 @@ def _standing_on(rows: pl.DataFrame, link: Link, theirs: pl.DataFrame, entry: En
         theirs = theirs.filter(pl.col(link.suffix) == entry.event.asset.partition("/")[2])
     if not theirs.height:
         return rows.clear()
-    if link.unless_null is not None and link.unless_null in rows.columns:
-        rows = rows.filter(pl.col(link.unless_null).is_not_null())
     if not link.on:
         return rows
     return rows.join(theirs, left_on=list(link.on), right_on=list(link.on.values()), how="semi")
 
 
 def _matched(entry: Entry) -> set[str]:
-    """Columns that rows of other tables match on, or that say whether a row stands on any."""
+    """Columns that rows of other tables match on, and checkpoints, which are counted."""
     own = family_of(entry.event.asset)
     links = [link for family in FAMILIES.values() for link in family.links if own in link.to]
     found = {theirs for link in links for theirs in link.on.values()} | {link.suffix for link in links if link.suffix}
-    return found | {link.unless_null for link in FAMILIES[own].links if link.unless_null} | {"checkpoint_id"}
+    return found | {"checkpoint_id"}
 
 
 def _in_order(entries: Sequence[Entry], parents: dict[int, list[Entry]]) -> list[Entry]:

@@ -90,8 +90,9 @@ def test_the_request_of_a_local_model_can_be_computed_anew(finished: Home, tiny_
 
 
 def test_a_response_that_is_not_where_its_row_says_is_missing(finished: Home, tmp_path: Path):
-    key = finished.store("tiny").read("target_outputs", "miniature")["request_key"][0]
-    (tmp_path / "miniature.jsonl").write_text('{"kind": "response", "request_key": "r_another"}\n' * 5000)
+    (row,) = finished.store("tiny").read("target_outputs", "miniature").head(1).iter_rows(named=True)
+    key, another = row["request_key"], '{"kind": "response", "request_key": "r_another"}\n'
+    (tmp_path / "miniature.jsonl").write_text(" " * row["offset"] + another)
     for responses in (tmp_path, tmp_path / "gone"):
         with Lineage(finished.catalogue, responses) as lineage:
             node = lineage.walk(key, lineage.holding(key)[0])
