@@ -14,17 +14,20 @@ from tracepipe.spec import SpecError
 _PARTITION_TAGS = ("dagster/partition", "dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
-def require_ended(folder: Path, belongs: Callable[[str], bool]) -> None:
-    """Check that no run of a target is under way in a study's DAGSTER_HOME.
+def require_ended(folder: Path) -> None:
+    """Check that no run is under way in a study's DAGSTER_HOME.
 
     Raises:
         SpecError: If one is.
     """
     with dg.DagsterInstance.from_config(str(folder)) as opened:
         end_abandoned_runs(opened)
-        for run in _runs(opened, belongs):
+        for run in opened.get_runs():
             if not run.is_finished:
-                raise SpecError(f"run {run.run_id} of this target is under way; stop it, or wait until it has ended")
+                raise SpecError(
+                    f"run {run.run_id} of study '{folder.name}' is under way, and a purge also clears places that all "
+                    "runs share; stop it, or wait until it has ended"
+                )
 
 
 def forget(folder: Path, belongs: Callable[[str], bool], stale: Sequence[tuple[str, str]]) -> None:

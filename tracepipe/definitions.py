@@ -73,7 +73,7 @@ def purge_target(home: Home, plan: Plan) -> Path:
     """Remove all that derives from a target; see `tracepipe.lineage.purge.purge`."""
     studies = [folder for folder in home.root.glob("dagster/*") if folder.is_dir()]
     for folder in studies:
-        require_ended(folder, plan.covers)
+        require_ended(folder)
 
     def forget_everywhere() -> None:
         for folder in studies:

@@ -29,6 +29,7 @@ class Plan:
         orphans: Checkpoints that a killed run trained on the target's rows, and no table names.
         folders: The target's own folders: tables, step files, reports.
         files: Its responses and traces, and what other targets' reports show of it.
+        unfinished: Whether an earlier purge was killed.
     """
 
     target: str
@@ -37,6 +38,7 @@ class Plan:
     orphans: tuple[str, ...]
     folders: tuple[Path, ...]
     files: tuple[Path, ...]
+    unfinished: bool
 
     def covers(self, partition: str) -> bool:
         """Whether a partition is the target's."""
@@ -53,7 +55,8 @@ class Plan:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to remove."""
-        return not (self.impact.versions or self.checkpoints or self.orphans or self.folders or self.files)
+        found = self.impact.versions or self.checkpoints or self.orphans or self.folders or self.files
+        return not (found or self.unfinished)
 
 
 def plan_purge(home: Home, target: str) -> Plan:
@@ -84,6 +87,7 @@ def plan_purge(home: Home, target: str) -> Plan:
         orphans=_orphans(home, target, impact),
         folders=tuple(sorted(own | theirs)),
         files=tuple(sorted(file for file in reports | versions | kept if file.exists())),
+        unfinished=_unfinished(_tombstone(home, target)),
     )
 
 
@@ -132,7 +136,6 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
         for left_over in home.checkpoints.root.glob(".*.tmp"):
             shutil.rmtree(left_over)
         _close_books(home, plan.target)
-    home.trace_log(plan.target).path.unlink(missing_ok=True)
     for file in plan.files:
         if file != journal.path:
             file.unlink(missing_ok=True)
@@ -146,8 +149,8 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
 
 def _bury(home: Home, plan: Plan) -> Path:
     """Write the tombstone: what was removed, in numbers. One left by a purge that was killed keeps its numbers."""
-    path = home.tombstones / f"{plan.target}.json"
-    if path.exists() and not json.loads(path.read_text(encoding="utf-8"))["finished"]:
+    path = _tombstone(home, plan.target)
+    if _unfinished(path):
         return path
     tables: Counter[str] = Counter()
     for one in plan.impact.versions:
@@ -163,6 +166,14 @@ def _bury(home: Home, plan: Plan) -> Path:
     }
     write_atomically(path, json.dumps(content, indent=1).encode())
     return path
+
+
+def _tombstone(home: Home, target: str) -> Path:
+    return home.tombstones / f"{target}.json"
+
+
+def _unfinished(tombstone: Path) -> bool:
+    return tombstone.exists() and not json.loads(tombstone.read_text(encoding="utf-8"))["finished"]
 
 
 def _finish(tombstone: Path) -> None:

@@ -110,6 +110,7 @@ def test_a_purge_leaves_nothing_of_the_target_and_everything_else_as_it_was(copy
         wanted = needles | runs if "dagster" in path.parts else needles
         assert [needle for needle in wanted if needle.encode() in text] == [], path
     after = sums_of(copy)
+    assert [path for path in after if any(run in str(path) for run in runs)] == []
     changed = {path for path in after if after[path] != before.get(path)}
     dagster = {Path("dagster/tiny/history", name) for name in ("runs.db", "runs/index.db")}
     own_files = ("lineage.duckdb", "responses/miniature.jsonl", "tombstones/miniature.json")
@@ -178,16 +179,18 @@ def test_what_a_second_target_shares_stays_and_its_report_is_made_anew_without_t
     assert {path.parts[3] for path in remade} == {"report"}
 
 
-def test_a_purge_that_is_killed_goes_on(copy: Home, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("step", ["_close_books", "_finish"])
+def test_a_purge_that_is_killed_goes_on(copy: Home, monkeypatch: pytest.MonkeyPatch, step: str):
     whole = plan_purge(copy, "miniature")
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(purging, "_close_books", killed)
+        patched.setattr(purging, step, killed)
         with pytest.raises(KeyboardInterrupt):
             purge_target(copy, whole)
+    assert not plan_purge(copy, "miniature").empty
     (copy.root / "checkpoints" / ".c_1.2.tmp").mkdir()
     tombstone = purge_target(copy, plan_purge(copy, "miniature"))
     content = json.loads(tombstone.read_text())
@@ -216,9 +219,19 @@ def test_nothing_is_removed_while_a_run_is_under_way_or_of_one_revision_alone(co
         body = connection.execute("SELECT run_body FROM runs").fetchone()[0].replace("tracepipe/pid", "tracepipe/other")
         connection.execute("UPDATE runs SET run_body = ?", (body,))
     before = sums_of(copy)
-    with pytest.raises(SpecError, match="is under way; stop it"):
+    with pytest.raises(SpecError, match="of study 'tiny' is under way, and a purge"):
         purge_target(copy, plan_purge(copy, "miniature"))
     lost = {path for path in before if path not in sums_of(copy)}
     assert {path for path in lost if "dagster" not in path.parts} == set()
     with pytest.raises(SpecError, match="all revisions share one journal: purge miniature"):
         plan_purge(copy, "miniature@2026-11-24")
+
+
+def test_nothing_is_removed_while_a_batch_is_under_way(copy: Home):
+    attempt = {"kind": "attempt", "attempt": "r_new.1", "request_key": "r_new", "number": 1, "round": 0}
+    priced = {"worst_usd": 0.1, "price": [1, 1], "at": "2026-11-24", "delivery": "batch", "shard": "s"}
+    copy.journal("miniature").append_all([attempt | priced, {"kind": "batch", "shard": "s", "batch": "batch_1"}])
+    before = sums_of(copy)
+    with pytest.raises(SpecError, match="has batches under way, whose results would be paid and lost"):
+        purge_target(copy, plan_purge(copy, "miniature"))
+    assert {path for path in before if path not in sums_of(copy) and "dagster" not in path.parts} == set()
