@@ -97,12 +97,13 @@ def test_the_cost_of_a_target_is_plotted(ui: str, browser: webdriver.Chrome):
     text_with(browser, "Plots")
     browser.find_element(By.XPATH, "//button[normalize-space()='Plots']").click()
     text_with(browser, "cost USD")
-    WebDriverWait(browser, SECONDS).until(lambda _: browser.find_elements(By.TAG_NAME, "canvas"))
+    assert WebDriverWait(browser, SECONDS).until(lambda _: browser.find_elements(By.TAG_NAME, "canvas"))
     browser.execute_script("arguments[0].scrollIntoView()", browser.find_element(By.TAG_NAME, "canvas"))
     picture(browser, "dagster-plot", 1000)
 
 
 def test_a_failed_check_names_what_fails(ui: str, browser: webdriver.Chrome):
     browser.get(f"{ui}/assets/summary_style?view=checks")
-    text_with(browser, "written_like_the_targets", "failing_rows", "compression")
+    text = text_with(browser, "written_like_the_targets", "failing_rows", "compression")
+    assert "Failed" in text
     picture(browser, "dagster-check", 900)

@@ -1,7 +1,7 @@
 """`tracepipe export`: logs, tables and checkpoints with what must be known of them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -45,13 +45,11 @@ def dataset(
 ) -> None:
     """Write a table as Parquet, with a card and its lineage."""
     from tracepipe.export.package import export_dataset
-    from tracepipe.export.package import push as send
 
     loaded, owner, stores = _place(study, target)
     event = export_dataset(loaded, owner, stores, asset, folder)
     console.print(f"{event.rows} rows, card and lineage in {folder}", highlight=False)
-    if push:
-        console.print(f"sent to {send(folder, push, 'dataset', owner)}", highlight=False)
+    _publish(folder, push, "dataset", owner)
 
 
 @app.command()
@@ -64,13 +62,18 @@ def model(
 ) -> None:
     """Write a checkpoint as safetensors, with a card and its lineage."""
     from tracepipe.export.package import export_model
-    from tracepipe.export.package import push as send
 
     loaded, owner, stores = _place(study, target)
     event = export_model(loaded, owner, stores, Home.default().checkpoints, checkpoint, folder)
     console.print(f"{event.asset} {checkpoint}, card and lineage in {folder}", highlight=False)
-    if push:
-        console.print(f"sent to {send(folder, push, 'model', owner)}", highlight=False)
+    _publish(folder, push, "model", owner)
+
+
+def _publish(folder: Path, repository: str | None, kind: Literal["dataset", "model"], owner: Target | None) -> None:
+    from tracepipe.export.package import push
+
+    if repository:
+        console.print(f"sent to {push(folder, repository, kind, owner)}", highlight=False)
 
 
 def _place(study: str, target: str | None) -> tuple[Study, Target | None, tuple[Store, Store]]:

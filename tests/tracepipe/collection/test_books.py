@@ -112,6 +112,14 @@ TestCollector = Collector.TestCase
 TestCollector.settings = settings(max_examples=40, deadline=None)
 
 
+def test_what_a_purge_left_counts_once_however_often_it_stands(tmp_path: Path):
+    left = {"kind": "purged", "at": "2026-11-24", "paid_usd": 1.5, "possible_usd": 0.25}
+    journal = Journal(tmp_path / "fake.jsonl")
+    journal.append_all([left | {"id": "a"}, left | {"id": "b"}, left | {"id": "a"}])
+    assert Books.of(journal).paid_usd == 3.0
+    assert Books.of(journal).committed_usd == 3.5
+
+
 def test_a_journal_of_another_format_is_an_error_that_says_what_to_do(tmp_path: Path):
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append({"request_key": "r", "response": {}})

@@ -126,6 +126,16 @@ def test_the_reader_shows_best_middle_and_worst_rows_and_marks_agreement(materia
         assert all(agrees for _, agrees in passage.pieces)
 
 
+def test_a_trace_that_was_cut_off_is_among_the_rows_shown(material: Material):
+    inverted = material.tables["inverted_traces/answer"]
+    shown = {one.prompt_id for one in examples(material)}
+    chosen = inverted.filter(~pl.col("prompt_id").is_in(list(shown)))["prompt_id"][0]
+    outcome = pl.when(prompt_id=chosen).then(pl.lit("truncated")).otherwise("outcome")
+    tables = {**material.tables, "inverted_traces/answer": inverted.with_columns(outcome=outcome)}
+    whys = {one.prompt_id: one.why for one in examples(changed(material, tables=tables))}
+    assert whys[chosen] == "cut off at the token cap"
+
+
 def test_without_real_traces_words_that_the_target_showed_are_marked(material: Material):
     closed = {
         name: table for name, table in material.tables.items() if "fidelity" not in name and name != "target_traces"
