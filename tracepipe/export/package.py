@@ -116,7 +116,8 @@ def push(folder: Path, repository: str, kind: Literal["dataset", "model"], targe
         Its address.
 
     Raises:
-        SpecError: If the target's terms do not permit it, there is no key in HF_TOKEN, or the hub refuses.
+        SpecError: If the target's terms do not permit it, there is no key in HF_TOKEN, the repository is public, or the
+            hub refuses.
     """
     if target is not None and target.training_use != "permitted":
         raise SpecError(
@@ -132,6 +133,8 @@ def push(folder: Path, repository: str, kind: Literal["dataset", "model"], targe
     api = HfApi(token=token)
     try:
         address = api.create_repo(repository, repo_type=kind, private=True, exist_ok=True)
+        if not api.repo_info(repository, repo_type=kind).private:
+            raise SpecError(f"--push: {address} is there and public; make it private. The export lies in {folder}")
         api.upload_folder(repo_id=repository, folder_path=folder, repo_type=kind)
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).replace(token, "(key)")

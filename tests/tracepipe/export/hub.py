@@ -23,6 +23,8 @@ class Hub:
         repositories: Name to what its creation said.
         files: Path to content, of all repositories.
         keys: The keys that were shown.
+        refuses: Whether it answers uploads with 403 and repeats the key it was shown.
+        public: Whether its repositories are.
     """
 
     def __init__(self) -> None:
@@ -30,6 +32,8 @@ class Hub:
         self.files: dict[str, bytes] = {}
         self.keys: set[str] = set()
         self.url = ""
+        self.refuses = False
+        self.public = False
 
     async def create(self, request: Request) -> Response:
         content = await request.json()
@@ -39,6 +43,8 @@ class Hub:
         return JSONResponse({"url": f"{self.url}/{name}", "name": name, "id": name})
 
     async def preupload(self, request: Request) -> Response:
+        if self.refuses:
+            return JSONResponse({"error": f"not with {request.headers['authorization']}"}, 403)
         files = (await request.json())["files"]
         return JSONResponse(
             {"files": [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in files]}
@@ -54,7 +60,7 @@ class Hub:
 
     async def info(self, request: Request) -> Response:
         repository = f"{request.path_params['owner']}/{request.path_params['name']}"
-        return JSONResponse({"id": repository, "sha": COMMIT, "private": True, "siblings": []})
+        return JSONResponse({"id": repository, "sha": COMMIT, "private": not self.public, "siblings": []})
 
     async def validate(self, _: Request) -> Response:
         return JSONResponse({"errors": [], "warnings": []})

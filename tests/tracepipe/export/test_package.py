@@ -153,11 +153,21 @@ def test_nothing_is_sent_unless_it_is_asked_for_with_a_key_and_the_terms_permit_
         assert KEY not in said.stdout + said.stderr
 
 
+def test_nothing_is_sent_to_a_repository_that_is_public(export: Export, hub: Hub, tmp_path: Path):
+    hub.public = True
+    refused = export("dataset", "prompts", "--to", str(tmp_path / "out"), "--push", "me/prompts", HF_TOKEN=KEY)
+    assert refused.returncode == 2
+    assert "is there and public; make it private" in refused.stderr
+    assert hub.files == {}
+
+
 def test_a_hub_that_refuses_is_a_clear_error_without_the_key(export: Export, hub: Hub, tmp_path: Path):
     prompts = ("dataset", "prompts", "--to", str(tmp_path / "out"), "--push")
-    refused = export(*prompts, "me/prompts", HF_TOKEN=KEY, HF_ENDPOINT=f"{hub.url}/nowhere")
+    hub.refuses = True
+    refused = export(*prompts, "me/prompts", HF_TOKEN=KEY)
     assert refused.returncode == 2
     assert "--push: the hub refuses" in refused.stderr
+    assert "not with Bearer (key)" in refused.stderr
     assert str(tmp_path / "out") in refused.stderr.replace("\n", "")
     assert KEY not in refused.stderr
     assert yaml.safe_load((tmp_path / "out" / "README.md").read_text().split("---")[1])["license"] == "other"

@@ -79,6 +79,13 @@ def test_a_failed_gate_and_an_unresolved_pair_are_said_not_to_be_shown(material:
     cut = material.tables["comparison"].with_columns(truncation_rate=pl.lit(30.0))
     said = limits(changed(material, tables={**material.tables, "comparison": cut}))
     assert any("many were cut off (base on in-distribution" in line for line in said)
+    silent = material.tables["comparison"].with_columns(no_answer_rate=pl.lit(30.0))
+    said = limits(changed(material, tables={**material.tables, "comparison": silent}))
+    assert any("where they gave no answer: more than 5 % of them (base on" in line for line in said)
+    closed = material.target.model_copy(update={"open": False, "exposes": "answer"})
+    said = limits(changed(material, target=closed))
+    assert "Target 'miniature' is closed: its traces are not known; what would need it is left out." in said
+    assert "Target 'miniature' shows answers and no summary; what would need it is left out." in said
     seeds = material.tables["comparison"].with_columns(seeds=pl.lit(1, dtype=pl.Int64))
     said = limits(changed(material, tables={**material.tables, "comparison": seeds}))
     assert any("some conditions have one seed" in line for line in said)
@@ -170,6 +177,7 @@ def test_what_a_model_wrote_is_text_and_cut_with_a_note(material: Material, tmp_
     write_report(hostile(material), tmp_path)
     html, markdown = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     assert "&lt;script&gt;" in html
+    assert "default-src 'none'" in html  # should markup ever slip through, the browser runs and loads nothing
     assert re.findall(r"<script|<img src=x|onerror=\"", html) == []
     assert "<script" not in markdown
     assert "A" * (LONGEST + 1) not in html
