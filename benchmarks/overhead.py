@@ -15,21 +15,33 @@ from pathlib import Path
 
 import polars as pl
 
-from tracepipe import collection, compression, evaluation, fidelity, inversion, statistics, students, surrogate
+from tracepipe import (
+    collection,
+    comparison,
+    compression,
+    consistency,
+    evaluation,
+    fidelity,
+    inversion,
+    students,
+    summary_style,
+    surrogate,
+)
 from tracepipe import outputs as outputs_of
 from tracepipe.checkpoints import checkpoint_rows, training_gates
 from tracepipe.compute import PoolCompute
 from tracepipe.definitions import find_study, run_study, targets_folder
-from tracepipe.fidelity import mean_fidelity
 from tracepipe.home import Home
 from tracepipe.identity import weights_id
 from tracepipe.journal import Sink
-from tracepipe.prompts.build import build_items, build_prompts
+from tracepipe.prompts.build import build_items, build_prompts, contaminated_prompts
 from tracepipe.prompts.splits import split_gates
 from tracepipe.registry import find_target
+from tracepipe.report.material import Material
 from tracepipe.report.write import write_report
 from tracepipe.serving import reachable
-from tracepipe.study import Exposure, Study, load_study
+from tracepipe.store import Making
+from tracepipe.study import Condition, Exposure, Study, load_study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 
@@ -40,31 +52,47 @@ class Script:
     def __init__(self, study: Study, target: Target, folder: Path, home: Home, compute: PoolCompute) -> None:
         self.study, self.target, self.folder, self.home = study, target, folder, home
         self.store = home.store(study.name)
-        self.bench: Workbench = home.bench(self.store, compute)
+        self.bench: Workbench = home.bench(self.store, compute, "script")
+        self.tables: dict[str, pl.DataFrame] = {}
 
     def run(self) -> pl.DataFrame:
         """Run every stage in order and return the comparison."""
         study, bench = self.study, self.bench
         items = self.keep("benchmark_items", build_items(study))
-        prompts = self.keep("prompts", build_prompts(study, items).table)
-        split_gates(prompts, items)
+        contaminated = self.keep("contaminated_prompts", contaminated_prompts(study, items))
+        prompts = self.keep("prompts", build_prompts(study, contaminated).table)
+        split_gates(prompts)
         traces = self.keep("surrogate_traces", surrogate.surrogate_traces(study, prompts, bench))
         summaries = compression.surrogate_summaries(study, prompts, traces, bench)
         self.keep("surrogate_summaries", summaries)
         examples = self.keep("inverter_examples", inversion.inverter_examples(study, prompts, traces, summaries))
         bench.render_gates(study.inverter.model, examples, study.inverter.recipe.max_length)
         outputs, hidden = self.collect(prompts)
-        inverted, means = self.invert(prompts, outputs, hidden, examples)
+        self.keep("summary_style", summary_style.summary_style(outputs, traces, summaries, study.inverter.model))
+        inverted = self.invert(prompts, outputs, hidden, examples)
         rows = self.student_examples(prompts, traces, outputs, hidden, inverted)
         scores, counts = self.evaluate(rows, items)
-        comparison = self.keep("comparison", statistics.compare(scores, study.conditions, counts))
-        write_report(study, self.target, comparison, means, [], self.home.reports(study.name, self.target.name))
-        return comparison
+        compared = self.keep("comparison", comparison.compare(scores, study.conditions, counts))
+        self.keep("differences", comparison.differences(scores, study.conditions))
+        events = [event for name in self.tables if (event := self.store.current(name, "script"))]
+        material = Material(study, self.target, self.tables, events)
+        write_report(material, self.home.reports(study.name, self.target.name))
+        return compared
 
     def keep(self, asset: str, frame: pl.DataFrame) -> pl.DataFrame:
         """Store a table as the graph does."""
-        about = {"code_version": "script", "inputs": {}, "seconds": 0.0, "run_id": "script"}
-        self.store.write(frame, asset=asset, partition="script", key="script", **about)  # type: ignore[arg-type]
+        making = Making(
+            asset=asset,
+            partition="script",
+            stage="script",
+            recipe_key="script",
+            code_version="script",
+            config_version="script",
+            run_id="script",
+            seconds=0.0,
+        )
+        self.store.write(frame, making)
+        self.tables[asset] = frame
         return frame
 
     def collect(self, prompts: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -78,9 +106,9 @@ class Script:
 
     def invert(
         self, prompts: pl.DataFrame, outputs: pl.DataFrame, hidden: pl.DataFrame, examples: pl.DataFrame
-    ) -> tuple[dict[Exposure, pl.DataFrame], pl.DataFrame]:
+    ) -> dict[Exposure, pl.DataFrame]:
         """Train both inverters, write traces, and compare them with the real ones."""
-        study, bench, inverted, means = self.study, self.bench, {}, []
+        study, bench, inverted = self.study, self.bench, {}
         for exposure in study.exposures:
             manifest = inversion.train_inverter(study, exposure, examples, bench)
             training_gates([manifest])
@@ -91,13 +119,14 @@ class Script:
             self.keep(f"inverted_traces/{exposure}", inverted[exposure])
             base = study.inverter.model
             zero_shot = inversion.invert(study, exposure, base, weights_id(base), shown, bench)
-            tokenizer = study.student.model
-            scores = fidelity.fidelity(inverted[exposure], hidden, "trained", tokenizer).vstack(
-                fidelity.fidelity(zero_shot, hidden, "zero_shot", tokenizer)
+            self.keep(f"zero_shot_traces/{exposure}", zero_shot)
+            self.keep(f"trace_consistency/{exposure}", consistency.trace_consistency(inverted[exposure], outputs))
+            tokenizer, words = study.student.model, study.fidelity_words
+            scores = fidelity.fidelity(inverted[exposure], hidden, "trained", tokenizer, words).vstack(
+                fidelity.fidelity(zero_shot, hidden, "zero_shot", tokenizer, words)
             )
             self.keep(f"trace_fidelity/{exposure}", scores)
-            means.append(mean_fidelity(scores).with_columns(exposure=pl.lit(exposure)))
-        return inverted, pl.concat(means)
+        return inverted
 
     def student_examples(
         self,
@@ -116,7 +145,7 @@ class Script:
             self.bench.render_gates(student.model, frame, student.recipe.max_length)
         return pl.concat([shared, oracle])
 
-    def evaluate(self, rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    def evaluate(self, rows: pl.DataFrame, items: pl.DataFrame) -> tuple[pl.DataFrame, dict[Condition, int]]:
         """Train and benchmark the students of every condition."""
         study, bench, tables, counts = self.study, self.bench, [], {}
         for condition in study.conditions:
