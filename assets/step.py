@@ -155,11 +155,6 @@ class Step:
         return ancestors(stores, [self.event(name) for name in self.asset.reads])
 
     @property
-    def partition(self) -> str | None:
-        """The partition; None for a table of the study."""
-        return None if self._target is None else self.target.partition
-
-    @property
     def _target_and_file(self) -> tuple[Target, Path]:
         if self._target is None:
             raise ValueError(f"asset '{self.asset.name}' is not partitioned by target")

@@ -50,7 +50,9 @@ def forget(folder: Path, belongs: Callable[[str], bool], stale: Sequence[tuple[s
                 opened.delete_dynamic_partition(JOB, key)
     history, ids = folder / "history" / "runs", [run.run_id for run in runs]
     for run_id in ids:
-        shutil.rmtree(folder / "storage" / run_id, ignore_errors=True)
+        logs = folder / "storage" / run_id
+        if logs.exists():
+            shutil.rmtree(logs)
         for path in history.glob(f"{run_id}.db*"):
             path.unlink()
     _clean(history / "index.db", ids, stale)

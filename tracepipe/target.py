@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from tracepipe.spec import Slug, Spec
+from tracepipe.store import UNPARTITIONED
 from tracepipe.study import Exposure
 
 
@@ -85,6 +86,13 @@ class Target(Spec):
     def partition(self) -> str:
         """The partition key: the name, and the date of a revision behind `@`, which no name contains."""
         return self.name if self.revision is None else f"{self.name}@{self.revision.isoformat()}"
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_studys_own(cls, value: str) -> str:
+        if value == UNPARTITIONED:
+            raise ValueError(f"'{value}' is where the study's own tables lie; give another name")
+        return value
 
     @field_validator("base_url")
     @classmethod

@@ -109,6 +109,13 @@ def test_training_use_is_unknown_until_somebody_decides(target_content: dict):
     assert Target.model_validate(undecided).training_use == "unknown"
 
 
+def test_a_target_may_not_be_named_like_the_place_of_the_studys_own_tables(tmp_path: Path, target_content: dict):
+    path = tmp_path / "target.yaml"
+    path.write_text(yaml.safe_dump(target_content | {"name": "all"}))
+    with pytest.raises(SpecError, match=r"name: .*'all' is where the study's own tables lie; give another name"):
+        load_target(path)
+
+
 def test_two_files_may_not_claim_one_name(tmp_path: Path, target_content: dict):
     write_target(tmp_path, target_content, "one")
     write_target(tmp_path, target_content, "two")

@@ -16,7 +16,7 @@ from tracepipe.ledger import only_one
 from tracepipe.lineage.entries import read_entries
 from tracepipe.lineage.impact import Impact, impact_of_target, of_partition
 from tracepipe.spec import SpecError
-from tracepipe.store import write_atomically
+from tracepipe.store import UNPARTITIONED, write_atomically
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,10 @@ def plan_purge(home: Home, target: str) -> Plan:
     """List what a purge would remove.
 
     Raises:
-        SpecError: If a single revision is named; all revisions share one journal.
+        SpecError: If a single revision is named, since all revisions share one journal; or what belongs to no target.
     """
+    if target == UNPARTITIONED:
+        raise SpecError(f"'{target}' is no target: what lies there belongs to the study")
     if "@" in target:
         raise SpecError(f"'{target}' is a revision; all revisions share one journal: purge {target.partition('@')[0]}")
     impact = impact_of_target(read_entries(*home.roots), target, home.checkpoints)
@@ -141,7 +143,7 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
             file.unlink(missing_ok=True)
     # Step files name the rows that orphans were trained on, tables the checkpoints: in that order, last.
     for folder in sorted(plan.folders, key=lambda path: "tables" in path.parts):
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder)
     _finish(tombstone)
     home.rebuild_catalogue()
     return tombstone

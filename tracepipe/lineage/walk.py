@@ -31,7 +31,6 @@ class Version:
     created_at: str
     run_id: str
     code_version: str
-    config_version: str
     commit: str | None
     recorded: str
 
@@ -137,7 +136,7 @@ class Lineage:
         """Return versions of tables by an SQL condition on `materializations m`, those in use and the latest first."""
         found = self.connection.execute(
             "SELECT m.materialization, m.study, m.asset, m.partition, m.version, m.current, m.rows, m.path, "  # noqa: S608
-            "strftime(m.created_at, '%Y-%m-%d %H:%M:%SZ'), m.run_id, m.code_version, m.config_version, m.commit, "
+            "strftime(m.created_at, '%Y-%m-%d %H:%M:%SZ'), m.run_id, m.code_version, m.commit, "
             f"m.config FROM materializations m WHERE {where} ORDER BY m.current DESC, m.created_at DESC",
             list(parameters),
         ).fetchall()
