@@ -36,7 +36,7 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
             version=evaluation.VERSION,
             config={
                 "calls": {
-                    "sampling": student.sampling.model_dump(mode="json"),
+                    **evaluation.asking_for(graph.study, condition).identity(),
                     "wording": student.wording.model_dump(),
                     "seed": graph.study.derived_seed("evaluation", condition),
                 },

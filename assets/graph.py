@@ -16,8 +16,11 @@ from assets.metadata import checkpoint_paths, column_lineage, event_metadata, ta
 from assets.step import Made, Step, TableAsset
 from resources.compute import ComputeResource
 from resources.home import HomeResource
+from resources.jobs import StepFailed
 from resources.registry import RegistryResource
 from tracepipe.collection import CollectionStopped
+from tracepipe.compute import Compute
+from tracepipe.engines.generation import EngineError
 from tracepipe.gates import Gate
 from tracepipe.grading.sandbox import SandboxMissing
 from tracepipe.home import Home
@@ -36,7 +39,16 @@ GPU_POOL = "gpu"
 _OWNERS = ["team:tracepipe"]
 _STAGES = ("prompts", "surrogate", "inverter", "target", "withheld", "inversion", "students", "benchmarks", "report")
 
-STOPS = (SpecError, CollectionStopped, ServingError, TermsForbid, SandboxMissing, MissingTokenizerData)
+STOPS = (
+    SpecError,
+    CollectionStopped,
+    EngineError,
+    StepFailed,
+    ServingError,
+    TermsForbid,
+    SandboxMissing,
+    MissingTokenizerData,
+)
 """What ends a step with a message for the user instead of a traceback."""
 
 
@@ -92,7 +104,8 @@ class Graph:
         ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # dagster knows only the bare class
             partition = context.partition_key if asset.partitioned else UNPARTITIONED
             target = registry.find(partition) if asset.partitioned else None
-            step, store = self._step(asset, home.home, compute, partition, target, context.run.run_id)
+            runs = compute.for_step(context, home.home)
+            step, store = self._step(asset, home.home, runs, partition, target, context.run.run_id)
             return self._result(step, store, *self._make_or_reuse(step, store, partition))
 
         return materialise
@@ -101,7 +114,7 @@ class Graph:
         self,
         asset: TableAsset,
         home: Home,
-        compute: ComputeResource,
+        compute: Compute,
         partition: str,
         target: tuple[Target, Path] | None,
         run_id: str,
@@ -116,7 +129,7 @@ class Graph:
         }
         store = withheld_store if asset.withheld else open_store
         # A step that reads withheld rows leaves its step files with them.
-        bench = home.bench(withheld_store if asset.sees_withheld else open_store, compute.compute, partition)
+        bench = home.bench(withheld_store if asset.sees_withheld else open_store, compute, partition)
         return Step(asset, self.study, bench, run_id, tables, target, home), store
 
     def _make_or_reuse(self, step: Step, store: Store, partition: str) -> tuple[Event, pl.DataFrame, bool]:
@@ -163,7 +176,8 @@ class Graph:
             gates=tuple(made.gates),
             details={"study seed": self.study.seed, **made.details},
         )
-        return store.write(frame, making), frame, False
+        event = store.write(frame, making)
+        return event, frame, False
 
     @staticmethod
     def _result(step: Step, store: Store, event: Event, frame: pl.DataFrame, reused: bool) -> dg.MaterializeResult[Any]:

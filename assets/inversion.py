@@ -8,7 +8,8 @@ from tracepipe import consistency, fidelity, inversion
 from tracepipe.identity import weights_id
 from tracepipe.records import INVERTED_TRACES, TRACE_CONSISTENCY, TRACE_FIDELITY
 from tracepipe.report.tables import preview_grid
-from tracepipe.study import Exposure, Study
+from tracepipe.roles import Exposure
+from tracepipe.study import Study
 from tracepipe.target import hides, hides_traces
 
 
@@ -24,7 +25,7 @@ def add_inversion(graph: Graph) -> None:
 def _calls(study: Study, exposure: Exposure) -> dict[str, object]:
     """How an inverter is asked."""
     return {
-        "sampling": study.inverter.sampling.model_dump(mode="json"),
+        **study.inverter.asking.identity(),
         "wording": {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
         "seed": study.derived_seed("inversion", exposure),
     }
@@ -37,7 +38,7 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
         shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
         inverter = step.read(f"inverter/{exposure}").row(0, named=True)
         checkpoint = inverter["checkpoint_id"]
-        folder = str(step.bench.checkpoints.path(checkpoint))
+        folder = str(step.bench.checkpoints.folder(checkpoint))
         inverted = inversion.invert(step.study, exposure, folder, checkpoint, shown, step.bench)
         return Made(inverted, inversion.inversion_gates(shown, inverted))
 

@@ -14,8 +14,9 @@ from tracepipe.identity import digest
 from tracepipe.journal import Journal, Sink
 from tracepipe.lineage.history import ancestors
 from tracepipe.records import Table
+from tracepipe.roles import Model
 from tracepipe.store import Event, Store
-from tracepipe.study import Model, Study
+from tracepipe.study import Study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 

@@ -8,9 +8,9 @@ from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
 from tracepipe import students
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates, training_seconds
-from tracepipe.gates import ids_preserved
+from tracepipe.gates import Gate, ids_preserved
 from tracepipe.records import CHECKPOINTS, EXAMPLES
-from tracepipe.study import Condition
+from tracepipe.study import UNTRAINED, Condition
 from tracepipe.target import hides_traces
 from tracepipe.training import sft
 from tracepipe.training.render import RENDER_GATES
@@ -26,6 +26,7 @@ def add_students(graph: Graph) -> None:
         "wording": study.student.wording.model_dump(),
         "weights": study.student.identity()["weights"],
         "max_length": study.student.recipe.max_length,
+        "thinking": study.student.thinking,
         "seed": study.derived_seed("common rows"),
     }
     graph.add(
@@ -82,8 +83,13 @@ def _student_examples(step: Step) -> Made:
     inverted = {exposure: step.read(f"inverted_traces/{exposure}") for exposure in study.exposures}
     prompts, traces, outputs = (step.read(name) for name in ("prompts", "surrogate_traces", "target_outputs"))
     examples = students.student_examples(study, target, prompts, traces, outputs, inverted)
-    rendered = step.bench.render_gates(study.student.model, examples, study.student.recipe.max_length)
+    rendered = _rendered(step, examples)
     return Made(examples, [*students.example_gates(study, target, examples), *rendered])
+
+
+def _rendered(step: Step, examples: pl.DataFrame) -> list[Gate]:
+    student = step.study.student
+    return step.bench.render_gates(student.model, examples, student.recipe.max_length, student.thinking)
 
 
 def _oracle_examples(step: Step) -> Made:
@@ -91,14 +97,14 @@ def _oracle_examples(step: Step) -> Made:
     prompts, outputs, traces = (step.read(name) for name in ("prompts", "target_outputs", "target_traces"))
     examples = students.oracle_examples(step.study, prompts, shared, outputs, traces)
     expected = shared.filter(pl.col("condition") != "surrogate_trace")["prompt_id"].unique()
-    rendered = step.bench.render_gates(step.study.student.model, examples, step.study.student.recipe.max_length)
+    rendered = _rendered(step, examples)
     same_rows = ids_preserved("same_rows_as_other_conditions", expected, examples["prompt_id"])
     return Made(examples, [same_rows, *rendered])
 
 
 def _add_student(graph: Graph, condition: Condition) -> None:
     study = graph.study
-    trained = condition != "base"
+    trained = condition not in UNTRAINED
     examples = "oracle_examples" if condition == "oracle" else "student_examples"
 
     def make(step: Step) -> Made:
@@ -119,6 +125,7 @@ def _add_student(graph: Graph, condition: Condition) -> None:
             version=sft.VERSION,
             config={
                 "recipe": study.student.recipe.model_dump(mode="json"),
+                "thinking": study.student.thinking,
                 "weights": study.student.identity()["weights"],
                 "seeds": [study.derived_seed("student", seed) for seed in study.student.seeds],
             }

@@ -4,10 +4,12 @@ from assets.graph import Graph
 from assets.metadata import counts
 from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
-from tracepipe import compression, inversion, surrogate
+from tracepipe import compression, inversion, surrogate, templates
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates, training_seconds
-from tracepipe.records import CHECKPOINTS, EXAMPLES, SURROGATE_SUMMARIES, SURROGATE_TRACES
-from tracepipe.study import Exposure, FunctionCompressor
+from tracepipe.records import CHAT_TEMPLATES, CHECKPOINTS, EXAMPLES, SURROGATE_SUMMARIES, SURROGATE_TRACES
+from tracepipe.roles import Exposure, FunctionCompressor
+from tracepipe.steps import TemplatedRole
+from tracepipe.study import UNTRAINED_RENDERS
 from tracepipe.training import sft
 from tracepipe.training.render import RENDER_GATES
 
@@ -15,6 +17,7 @@ from tracepipe.training.render import RENDER_GATES
 def add_surrogate(graph: Graph) -> None:
     """Add `surrogate_traces`, `surrogate_summaries`, `inverter_examples` and one `inverter/<exposure>` each."""
     study = graph.study
+    _add_templates(graph)
     graph.add(
         TableAsset(
             name="surrogate_traces",
@@ -25,7 +28,8 @@ def add_surrogate(graph: Graph) -> None:
             version=surrogate.VERSION,
             config={"calls": study.surrogate.identity() | {"seed": study.derived_seed("surrogate")}},
             given=(study.surrogate,),
-            reads=("prompts",),
+            # A template that would spoil what is generated or trained stops the study before any GPU is used.
+            reads=("prompts", "chat_templates"),
             gates={
                 "one_row_per_prompt": "every prompt asked has exactly one row",
                 "most_rows_usable": "at least half of the rows have a trace and an answer",
@@ -70,6 +74,7 @@ def add_surrogate(graph: Graph) -> None:
                 "exposures": study.exposures,
                 "weights": study.inverter.identity()["weights"],
                 "max_length": study.inverter.recipe.max_length,
+                "thinking": study.inverter.thinking,
             },
             given=(study.inverter,),
             reads=("prompts", "surrogate_traces", "surrogate_summaries"),
@@ -80,6 +85,42 @@ def add_surrogate(graph: Graph) -> None:
     )
     for exposure in study.exposures:
         _add_inverter(graph, exposure)
+
+
+def _add_templates(graph: Graph) -> None:
+    study = graph.study
+    models = templates.roles(study)
+    trained = {"inverter": study.inverter.recipe.max_length, "student": study.student.recipe.max_length}
+    looked_at = [
+        TemplatedRole(role=name, model=role.model, thinking=role.thinking, max_length=trained.get(name))
+        for name, role in models
+    ]
+
+    def make(step: Step) -> Made:
+        table = templates.template_table(step.study, step.bench.templates(looked_at))
+        return Made(table, templates.template_gates(step.study, table))
+
+    graph.add(
+        TableAsset(
+            name="chat_templates",
+            stage="prompts",
+            partitioned=False,
+            description="What every role's chat template does to think blocks, in training and in serving, before any "
+            "GPU is used.",
+            table=CHAT_TEMPLATES,
+            version=templates.VERSION,
+            config={
+                "roles": [
+                    [one.role, role.identity()["weights"], one.thinking, one.max_length]
+                    for one, (_, role) in zip(looked_at, models, strict=True)
+                ],
+                "untrained renders": sorted(set(study.conditions) & set(UNTRAINED_RENDERS)),
+            },
+            given=tuple(role for _, role in models),
+            gates={name: f"no {what}" for name, what in templates.TEMPLATE_GATES.items()},
+            make=make,
+        )
+    )
 
 
 def _surrogate_traces(step: Step) -> Made:
@@ -98,7 +139,8 @@ def _inverter_examples(step: Step) -> Made:
     prompts, traces, summaries = (step.read(name) for name in step.asset.reads)
     examples = inversion.inverter_examples(step.study, prompts, traces, summaries)
     inverter = step.study.inverter
-    return Made(examples, step.bench.render_gates(inverter.model, examples, inverter.recipe.max_length))
+    gates = step.bench.render_gates(inverter.model, examples, inverter.recipe.max_length, inverter.thinking)
+    return Made(examples, gates)
 
 
 def _add_inverter(graph: Graph, exposure: Exposure) -> None:
@@ -120,6 +162,7 @@ def _add_inverter(graph: Graph, exposure: Exposure) -> None:
             version=sft.VERSION,
             config={
                 "recipe": study.inverter.recipe.model_dump(mode="json"),
+                "thinking": study.inverter.thinking,
                 "weights": study.inverter.identity()["weights"],
                 "seeds": [study.derived_seed("inverter", exposure)],
             },

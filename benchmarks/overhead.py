@@ -39,9 +39,10 @@ from tracepipe.prompts.splits import split_gates
 from tracepipe.registry import find_target
 from tracepipe.report.material import Material
 from tracepipe.report.write import write_report
+from tracepipe.roles import Exposure
 from tracepipe.serving import reachable
 from tracepipe.store import Making
-from tracepipe.study import Condition, Exposure, Study, load_study
+from tracepipe.study import Condition, Study, load_study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 

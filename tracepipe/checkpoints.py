@@ -9,10 +9,11 @@ from pathlib import Path
 
 import polars as pl
 
+from tracepipe.files import move_into_place
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest
+from tracepipe.mirror import Mirror
 from tracepipe.records import CHECKPOINTS, from_rows
-from tracepipe.store import move_into_place
 
 _MANIFEST = "tracepipe.json"
 
@@ -29,6 +30,7 @@ class Manifest:
     """What is known of a checkpoint.
 
     Attributes:
+        changed: Share of the base's tensors whose values differ.
         losses: Training loss, one value per logging interval.
         sample: What the saved checkpoint, loaded again, wrote for one of its training prompts.
         seconds: Training time.
@@ -41,6 +43,7 @@ class Manifest:
     recipe_hash: str
     seed: int
     weights: str
+    changed: float
     examples: int
     losses: list[float]
     sample: str
@@ -51,7 +54,7 @@ class Manifest:
         share = max(1, len(self.losses) // 5)
         first, last = self.losses[:share], self.losses[-share:]
         verdicts = {
-            "weights_changed": self.weights != self.base_weights,
+            "weights_changed": self.changed > 0,
             "checkpoint_generates": bool(self.sample.strip()),
             "loss_fell": len(self.losses) > 1 and sum(last) / len(last) < sum(first) / len(first),
         }
@@ -81,17 +84,41 @@ def training_seconds(manifests: list[Manifest]) -> dict[str, float]:
 class Checkpoints:
     """The folder of checkpoints."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, mirror: Mirror | None = None) -> None:
         self.root = root
+        self._mirror = mirror
 
     def path(self, name: str) -> Path:
         """Return where a checkpoint lies or will lie."""
         return self.root / name
 
+    def scratch(self, name: str) -> Path:
+        """Return where the state of a training in progress lies."""
+        return self.root / f".{name}.training"
+
     def find(self, name: str) -> Manifest | None:
-        """Return a finished checkpoint's manifest."""
+        """Return a finished checkpoint's manifest; its weights may still be on S3 alone."""
         path = self.path(name) / _MANIFEST
+        if not path.exists() and self._mirror is not None:
+            remembered = self.root / ".manifests" / f"{name}.json"
+            path = remembered if self._mirror.pull(path, remembered) else path
         return Manifest(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+    def folder(self, name: str) -> Path:
+        """Return a finished checkpoint's folder, with its weights.
+
+        Raises:
+            FileNotFoundError: See `manifest`.
+        """
+        self.manifest(name)
+        if not (self.path(name) / _MANIFEST).exists() and self._mirror is not None:
+            self._mirror.pull_folder(self.path(name))
+        return self.path(name)
+
+    def share(self, name: str) -> None:
+        """Put a finished checkpoint on S3, if that is where the home lies; what is there already is left alone."""
+        if self._mirror is not None and (self.path(name) / _MANIFEST).exists():
+            self._mirror.push(self.path(name))
 
     def manifest(self, name: str) -> Manifest:
         """Return the manifest of a checkpoint that must be there.

@@ -8,8 +8,9 @@ import polars as pl
 from tracepipe.gates import Gate, ids_preserved
 from tracepipe.identity import request_key
 from tracepipe.records import SURROGATE_SUMMARIES, conform
+from tracepipe.roles import FunctionCompressor, ModelCompressor
 from tracepipe.spec import SpecError
-from tracepipe.study import FunctionCompressor, ModelCompressor, Study
+from tracepipe.study import Study
 from tracepipe.text import take_apart
 from tracepipe.wording import COMPRESSOR, expect_fields
 from tracepipe.workbench import GenerationJob, Workbench
@@ -85,7 +86,7 @@ def _by_model(
         label="surrogate summaries",
         model=compressor.model,
         requests=asked.select(id="prompt_id").with_columns(prompt=pl.Series(texts, dtype=pl.String)),
-        sampling=compressor.sampling,
+        asking=compressor.asking,
         seed=study.derived_seed("compressor"),
     )
     (generated,) = bench.generate([job])

@@ -1,16 +1,18 @@
-"""Where model steps run: in this process, or in a pool of worker processes on this machine."""
+"""Where model steps run: the protocol, and the ways that need nothing but this interpreter."""
 
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from multiprocessing.queues import SimpleQueue
 from typing import Protocol
 
 from tracepipe import progress
-from tracepipe.worker import WorkerSpec, run
+from tracepipe.placement import Training
+from tracepipe.steps import StepSpec
+from tracepipe.worker import Figures, run
 
 Reading = tuple[str, int, int]
 
@@ -18,38 +20,42 @@ Reading = tuple[str, int, int]
 class Compute(Protocol):
     """Runs model steps to their end."""
 
-    def run(self, specs: Sequence[WorkerSpec]) -> None:
+    figures: list[Figures]
+    """What the steps since the last look have reported."""
+
+    @property
+    def training(self) -> Training:
+        """How fine-tuning is spread out here."""
+
+    @property
+    def place(self) -> str:
+        """Where the steps run, in words."""
+
+    def run(self, specs: Sequence[StepSpec]) -> None:
         """Run all steps; the first failure stops those not yet begun and is raised."""
 
     def close(self) -> None:
         """Give back what is held."""
 
-    @property
-    def place(self) -> str:
-        """Where the steps run, in words."""
-
 
 class InProcessCompute:
     """One step after the other, in this process."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, training: Training | None = None) -> None:
         self._threads = threads
+        self.training = training or Training()
+        self.place = f"one process, {threads} thread(s)"
+        self.figures: list[Figures] = []
 
-    def run(self, specs: Sequence[WorkerSpec]) -> None:
+    def run(self, specs: Sequence[StepSpec]) -> None:
         """Run all steps in order."""
         import torch
 
         torch.set_num_threads(self._threads)
-        for spec in specs:
-            run(spec)
+        self.figures += [run(spec) for spec in specs]
 
     def close(self) -> None:
         """Nothing is held."""
-
-    @property
-    def place(self) -> str:
-        """Where the steps run, in words."""
-        return f"one process, {self._threads} thread(s)"
 
 
 class PoolCompute:
@@ -59,27 +65,19 @@ class PoolCompute:
     however it ends.
     """
 
-    def __init__(self, processes: int, threads: int) -> None:
+    def __init__(self, processes: int, threads: int, training: Training | None = None) -> None:
         self._processes = processes
         self._threads = threads
         self._pool: ProcessPoolExecutor | None = None
         self._readings: SimpleQueue[Reading | None] | None = None
+        self.training = training or Training()
+        self.place = f"{processes} processes, {threads} thread(s) each"
+        self.figures: list[Figures] = []
 
-    @property
-    def place(self) -> str:
-        """Where the steps run, in words."""
-        return f"{self._processes} processes, {self._threads} thread(s) each"
-
-    def run(self, specs: Sequence[WorkerSpec]) -> None:
+    def run(self, specs: Sequence[StepSpec]) -> None:
         """Run all steps, as many at once as there are workers."""
         pool = self._started()
-        futures: list[Future[None]] = [pool.submit(run, spec) for spec in specs]
-        _, waiting = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in waiting:
-            future.cancel()
-        for future in futures:
-            if not future.cancelled():
-                future.result()
+        self.figures += all_of([pool.submit(run, spec) for spec in specs])
 
     def close(self) -> None:
         """End the workers."""
@@ -97,6 +95,20 @@ class PoolCompute:
                 self._processes, context, _start_worker, (self._readings, self._threads, os.getpid())
             )
         return self._pool
+
+
+def all_of(futures: Sequence[Future[Figures]]) -> list[Figures]:
+    """Wait for all steps; the first failure stops those not yet begun and is raised."""
+    _, waiting = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in waiting:
+        future.cancel()
+    return [future.result() for future in futures if not future.cancelled()]
+
+
+def side_by_side(launch: Callable[[StepSpec], Figures], specs: Sequence[StepSpec], at_once: int) -> list[Figures]:
+    """Launch steps that run somewhere else, so many at once, each watched by a thread of this process."""
+    with ThreadPoolExecutor(at_once) as watchers:
+        return all_of([watchers.submit(launch, spec) for spec in specs])
 
 
 def _relay(readings: "SimpleQueue[Reading | None]") -> None:

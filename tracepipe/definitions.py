@@ -55,9 +55,9 @@ def build_definitions(study: Study, home: Home, targets: Path) -> dg.Definitions
         schedules=[recollect_schedule(study, RECOLLECT)],
         executor=dg.in_process_executor,
         resources={
-            "home": HomeResource(root=str(home.root)),
+            "home": HomeResource(root=str(home.root), store=home.mirror.url if home.mirror else ""),
             "registry": RegistryResource(folder=str(targets)),
-            "compute": ComputeResource(processes=study.compute.processes, threads=study.compute.threads),
+            "compute": ComputeResource(settings=study.compute.model_dump_json()),
         },
     )
 

@@ -1,5 +1,6 @@
 """Students answer the benchmarks, and the answers are graded."""
 
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -7,11 +8,12 @@ import polars as pl
 from tracepipe.benchmarks import PROTOCOLS
 from tracepipe.benchmarks.grade import GRADER_ERROR, grade_all
 from tracepipe.benchmarks.protocol import Graded, Item
+from tracepipe.engines.generation import Asking
 from tracepipe.gates import Gate, ids_preserved, none_fail
 from tracepipe.loops import loops
 from tracepipe.prompts.build import item_of
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES, conform, empty, from_rows
-from tracepipe.study import Condition, Study
+from tracepipe.study import UNTRAINED, UNTRAINED_RENDERS, Condition, Study
 from tracepipe.workbench import GenerationJob, Workbench
 
 VERSION = "3"
@@ -46,9 +48,11 @@ def benchmark_answers(
     jobs = [
         GenerationJob(
             label=f"benchmarks {condition} seed {student['seed']}" + (f" sample {sample}" if sample else ""),
-            model=study.student.model if condition == "base" else str(bench.checkpoints.path(student["checkpoint_id"])),
+            model=study.student.model
+            if condition in UNTRAINED
+            else str(bench.checkpoints.folder(student["checkpoint_id"])),
             requests=requests,
-            sampling=study.student.sampling,
+            asking=asking_for(study, condition),
             seed=study.derived_seed("evaluation", condition, str(student["seed"]), *([sample] if sample else [])),
         )
         for student, sample, requests in draws
@@ -58,6 +62,12 @@ def benchmark_answers(
         for (student, sample, _), generated in zip(draws, bench.generate(jobs), strict=True)
     ]
     return pl.concat([empty(BENCHMARK_ANSWERS), *tables])
+
+
+def asking_for(study: Study, condition: Condition) -> Asking:
+    """Return how a condition's students are asked; the untrained model is also asked with its other rendering."""
+    asking = study.student.asking
+    return replace(asking, thinking=UNTRAINED_RENDERS.get(condition, asking.thinking))
 
 
 def _with_more_samples(study: Study, sample: int) -> list[str]:

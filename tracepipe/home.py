@@ -8,6 +8,7 @@ from tracepipe.checkpoints import Checkpoints
 from tracepipe.compute import Compute
 from tracepipe.journal import Journal
 from tracepipe.lineage.catalogue import rebuild
+from tracepipe.mirror import Mirror, mirror_at
 from tracepipe.store import Store
 from tracepipe.workbench import Workbench
 
@@ -20,11 +21,14 @@ class Home:
     """The folder `.tracepipe`, or the one named by the environment variable TRACEPIPE_HOME."""
 
     root: Path
+    mirror: Mirror | None = None
 
     @classmethod
     def default(cls) -> "Home":
-        """Return the home of this process."""
-        return cls(Path(os.environ.get("TRACEPIPE_HOME") or CHECKOUT / ".tracepipe").resolve())
+        """Return the home of this process: its folder, and where TRACEPIPE_STORE names a place on S3, its mirror."""
+        root = Path(os.environ.get("TRACEPIPE_HOME") or CHECKOUT / ".tracepipe").resolve()
+        url = os.environ.get("TRACEPIPE_STORE")
+        return cls(root, mirror_at(root, url) if url else None)
 
     @property
     def _open_root(self) -> Path:
@@ -36,16 +40,16 @@ class Home:
 
     def store(self, study: str) -> Store:
         """Return the open tables of a study."""
-        return Store(self._open_root, study)
+        return Store(self._open_root, study, self.mirror)
 
     def withheld(self, study: str) -> Store:
         """Return the tables that hold an open target's hidden traces."""
-        return Store(self._withheld_root, study)
+        return Store(self._withheld_root, study, self.mirror)
 
     @property
     def checkpoints(self) -> Checkpoints:
         """The checkpoints of all studies."""
-        return Checkpoints(self.root / "checkpoints")
+        return Checkpoints(self.root / "checkpoints", self.mirror)
 
     def bench(self, store: Store, compute: Compute, partition: str) -> Workbench:
         """Return a workbench that leaves a partition's step files under the given store's root."""
@@ -74,12 +78,34 @@ class Home:
 
     def rebuild_catalogue(self) -> int:
         """Rebuild the catalogue from the events of every study; returns their number."""
+        if self.mirror is not None:
+            self.mirror.pull_all("open/tables/", "withheld/tables/", "tombstones/")
         return rebuild(self._open_root, self._withheld_root, self.catalogue, self.tombstones)
 
     @property
     def responses(self) -> Path:
         """The folder of the targets' journals."""
         return self.root / "responses"
+
+    @property
+    def specs(self) -> Path:
+        """The files of steps that run outside the run's own process."""
+        return self.root / "specs"
+
+    @property
+    def logs(self) -> Path:
+        """What such steps have printed, by run."""
+        return self.root / "logs"
+
+    @property
+    def environments(self) -> Path:
+        """The environments that `tracepipe envs build` has built."""
+        return self.root / "envs"
+
+    @property
+    def journals(self) -> tuple[Path, Path]:
+        """The folders of the files that grow while a target is asked: responses, and hidden traces."""
+        return self.responses, self._withheld_root / "traces"
 
     @property
     def tombstones(self) -> Path:

@@ -8,7 +8,8 @@ from tracepipe.checkpoints import Manifest
 from tracepipe.gates import Gate, ids_preserved
 from tracepipe.identity import digest
 from tracepipe.records import EXAMPLES, INVERTED_TRACES, conform, from_rows
-from tracepipe.study import Exposure, Study
+from tracepipe.roles import Exposure
+from tracepipe.study import Study
 from tracepipe.text import has_think_tag, trace_of
 from tracepipe.wording import inverter_wording
 from tracepipe.workbench import GenerationJob, TrainingJob, Workbench
@@ -74,6 +75,7 @@ def train_inverter(study: Study, exposure: Exposure, examples: pl.DataFrame, ben
         examples=examples.filter(condition=exposure),
         recipe=study.inverter.recipe,
         seed=study.derived_seed("inverter", exposure),
+        thinking=study.inverter.thinking,
     )
     return bench.train([job])[0]
 
@@ -115,7 +117,7 @@ def invert(
         label=f"inverted traces ({exposure}, {checkpoint})",
         model=model,
         requests=requests,
-        sampling=study.inverter.sampling,
+        asking=study.inverter.asking,
         seed=study.derived_seed("inversion", exposure),
     )
     (generated,) = bench.generate([job])

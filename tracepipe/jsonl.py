@@ -52,6 +52,6 @@ def text_field(row: Mapping[str, Any], field: str, place: str) -> str:
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write one JSON object a line, at once: the file is the old one or the new one."""
-    from tracepipe.store import write_atomically
+    from tracepipe.files import write_atomically
 
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())

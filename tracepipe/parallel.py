@@ -2,13 +2,13 @@
 
 import multiprocessing
 import os
-import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as TookTooLong
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from tracepipe.tether import end_with_parent
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -77,8 +77,4 @@ def _begin(memory_bytes: int | None) -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    if sys.platform == "linux":
-        import ctypes
-
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    end_with_parent()

@@ -66,6 +66,20 @@ BENCHMARK_ITEMS: Table = {
     "licence": Column(_TEXT, "of the item"),
 }
 
+CHAT_TEMPLATES: Table = {
+    "role": Column(_TEXT, "surrogate, compressor, inverter or student"),
+    "model": Column(_TEXT, "its model, as the study names it"),
+    "thinking": Column(_BOOL, "how the study sets the template's switch; null where it does not"),
+    "opening": Column(_TEXT, "the think block when the model begins to write: none, open or closed"),
+    "opens_with": Column(_TEXT, "the tag that the template writes for the model"),
+    "has_switch": Column(_BOOL, "whether the template renders differently with thinking on and off"),
+    "keeps_traces": Column(_BOOL, "whether an assistant's message keeps its trace when it passes through the template"),
+    "end_token": Column(_TEXT, "the tokenizer's end of text"),
+    "ends_as_template": Column(_BOOL, "whether the template puts that token behind an assistant's message"),
+    "template": Column(_TEXT, "hash of the template"),
+    "faults": Column(pl.List(pl.String), "render gates that an example of a trained role would fail"),
+}
+
 SURROGATE_TRACES: Table = {
     "prompt_id": _PROMPT_ID,
     "request_key": _REQUEST_KEY,

@@ -8,9 +8,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from tracepipe.files import write_atomically
 from tracepipe.identity import digest
 from tracepipe.spec import SpecError, explain, load_spec
-from tracepipe.store import write_atomically
 from tracepipe.target import Target
 
 _LONGEST_NAME = 48

@@ -7,8 +7,6 @@ goes to a temporary name first and is moved into place.
 """
 
 import json
-import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -17,8 +15,10 @@ from typing import Any
 
 import polars as pl
 
+from tracepipe.files import write_atomically, write_parquet
 from tracepipe.gates import Gate
 from tracepipe.identity import digest, frame_hash
+from tracepipe.mirror import Mirror
 
 UNPARTITIONED = "all"
 """Folder of a table that belongs to the study and to no target."""
@@ -123,40 +123,6 @@ def read_event(path: Path) -> Event | None:
     return Event(**content)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a crash leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-    move_into_place(temporary, path)
-
-
-def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """Write a Parquet file so that a crash leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    frame.write_parquet(temporary)
-    move_into_place(temporary, path)
-
-
-def move_into_place(temporary: Path, path: Path) -> None:
-    """Flush a finished file or folder to disk and give it its name."""
-    for file in temporary.rglob("*") if temporary.is_dir() else [temporary]:
-        if file.is_file():
-            _flush(file)
-    temporary.replace(path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def recipe_key(asset: str, code_version: str, inputs: Mapping[str, str], about: Mapping[str, Any]) -> str:
     """Return the identity of what makes a table: the same recipe is never made twice."""
     return digest({"asset": asset, "code": code_version, "inputs": dict(inputs), "about": dict(about)})
@@ -168,9 +134,10 @@ class Store:
     The withheld root is another `Store`: code that is handed only the open one cannot reach it.
     """
 
-    def __init__(self, root: Path, study: str) -> None:
+    def __init__(self, root: Path, study: str, mirror: Mirror | None = None) -> None:
         self.root = root
         self.study = study
+        self._mirror = mirror
 
     def _folder(self, asset: str, partition: str) -> Path:
         return self.root / "tables" / self.study / asset / partition
@@ -201,7 +168,7 @@ class Store:
             FileNotFoundError: If its file is gone; names the asset.
         """
         path = self.root / event.path
-        if not path.exists():
+        if not self._here(path):
             raise FileNotFoundError(f"table '{event.asset}' ({event.partition}): {path} is gone; materialise it again")
         return pl.read_parquet(path)
 
@@ -217,13 +184,21 @@ class Store:
 
     def _stands(self, event: Event) -> bool:
         file = self.root / event.path
-        return file.exists() and file.stat().st_size == event.bytes
+        return self._here(file) and file.stat().st_size == event.bytes
+
+    def _here(self, file: Path) -> bool:
+        return file.exists() or (self._mirror is not None and self._mirror.pull(file))
+
+    def _share(self, file: Path) -> None:
+        if self._mirror is not None:
+            self._mirror.push(file)
 
     def write(self, frame: pl.DataFrame, making: Making) -> Event:
         """Write a version of a table and its event, and make it the version in use."""
         data_version = frame_hash(frame)
         path = self._folder(making.asset, making.partition) / f"{making.recipe_key}.{data_version}.parquet"
         write_parquet(frame, path)
+        self._share(path)
         event = Event(
             **{one.name: getattr(making, one.name) for one in fields(making)},
             study=self.study,
@@ -235,6 +210,7 @@ class Store:
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         write_atomically(path.with_suffix(".json"), event.to_json().encode())
+        self._share(path.with_suffix(".json"))
         self.use(event)
         return event
 
@@ -242,6 +218,7 @@ class Store:
         """Make an earlier version the one in use."""
         current = self._folder(event.asset, event.partition) / "current.json"
         write_atomically(current, event.to_json().encode())
+        self._share(current)
 
 
 def events_under(root: Path) -> list[Event]:

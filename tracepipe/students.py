@@ -8,7 +8,8 @@ from tracepipe.checkpoints import Manifest
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest, weights_id
 from tracepipe.records import CHECKPOINTS, EXAMPLES, conform, empty, from_rows
-from tracepipe.study import INVERTED, Condition, Exposure, Study
+from tracepipe.roles import Exposure
+from tracepipe.study import INVERTED, UNTRAINED, Condition, Study
 from tracepipe.target import Target, hides, hides_traces
 from tracepipe.text import reasoned
 from tracepipe.wording import expect_fields
@@ -172,7 +173,7 @@ def example_gates(study: Study, target: Target, examples: pl.DataFrame) -> list[
     prompts: dict[Condition, set[str]] = {
         condition: set(examples.filter(condition=condition)["prompt_id"])
         for condition in conditions_for(study, target)
-        if condition not in ("base", "oracle")
+        if condition not in UNTRAINED and condition != "oracle"
     }
     shared: list[set[str]] = [ids for condition, ids in prompts.items() if condition != "surrogate_trace"]
     everywhere = shared[0].intersection(*shared) if shared else set[str]()
@@ -201,6 +202,7 @@ def train_students(
             examples=examples.filter(condition=condition),
             recipe=study.student.recipe,
             seed=study.derived_seed("student", seed),
+            thinking=study.student.thinking,
         )
         for seed in study.student.seeds
     ]

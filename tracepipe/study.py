@@ -5,13 +5,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from tracepipe.identity import data_stamps, digest, weights_id
-from tracepipe.spec import Slug, Spec, load_spec, resolve_data, resolve_path
+from tracepipe.engines.settings import Engine, Fraction, TransformersEngine
+from tracepipe.identity import data_stamps, digest
+from tracepipe.placement import Compute, Local
+from tracepipe.roles import Exposure, FunctionCompressor, Inverter, ModelCompressor, Student, Surrogate
+from tracepipe.spec import Slug, Spec, load_spec, resolve_data
 from tracepipe.words import Words
 
-Exposure = Literal["summary", "answer"]
 Condition = Literal[
     "base",
+    "base_thinking_on",
+    "base_thinking_off",
     "answer_only",
     "summary_answer",
     "surrogate_trace",
@@ -20,69 +24,15 @@ Condition = Literal[
     "oracle",
 ]
 Rule = Literal["exact", "ngram", "cover", "fuzzy"]
-Fraction = Annotated[float, Field(gt=0, le=1)]
+
+UNTRAINED_RENDERS: dict[str, bool] = {"base_thinking_on": True, "base_thinking_off": False}
+"""The untrained student asked with its template's thinking switched otherwise than the students are."""
+
+UNTRAINED: frozenset[str] = frozenset({"base", *UNTRAINED_RENDERS})
+"""The conditions that fine-tune nothing."""
 
 INVERTED: dict[str, Exposure] = {"inverted_summary": "summary", "inverted_answer": "answer"}
 """The conditions that train on inverted traces, with the exposure they need."""
-
-
-class Sampling(Spec):
-    """How text is drawn from a model. Defaults are the paper's (released code)."""
-
-    temperature: float = Field(0.7, ge=0)
-    top_p: Fraction = 0.9
-    top_k: int = Field(0, ge=0, description="0 switches the limit off")
-    repetition_penalty: float = Field(1.05, gt=0)
-    max_new_tokens: int = Field(8192, gt=0)
-    batch_size: int = Field(64, gt=0, description="sequences generated together; part of what a seed reproduces")
-
-
-class Model(Spec):
-    """A local checkpoint folder (`./`, `../` or `/` path) or a hub id."""
-
-    model: str
-
-    @field_validator("model")
-    @classmethod
-    def _local_path(cls, value: str, info: ValidationInfo) -> str:
-        resolved = resolve_path(value, info)
-        if resolved.startswith("/") and not Path(resolved, "config.json").is_file():
-            raise ValueError(f"{resolved} holds no checkpoint (config.json); give a model folder or a hub id")
-        return resolved
-
-    @property
-    def name(self) -> str:
-        """The hub id, or the folder's name."""
-        return Path(self.model).name if self.model.startswith("/") else self.model
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that this role decides, with the weights identified by content and not by place."""
-        return self.model_dump(mode="json", exclude={"model"}) | {"weights": weights_id(self.model)}
-
-
-class Recipe(Spec):
-    """How a model is fine-tuned. Defaults are the paper's (full fine-tuning, three epochs, context 16,384)."""
-
-    learning_rate: float = Field(1e-5, gt=0)
-    epochs: float = Field(3, gt=0)
-    max_steps: int | None = Field(None, gt=0, description="replaces epochs")
-    batch_size: int = Field(24, gt=0, description="examples per optimiser step")
-    micro_batch_size: int = Field(1, gt=0, description="examples per forward pass; divides batch_size")
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps")
-    weight_decay: float = Field(0.0, ge=0)
-    adam_beta2: float = Field(0.999, gt=0, lt=1)
-    max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(16384, gt=0, description="tokens; a longer row fails the render gate")
-    bf16: bool = True
-    gradient_checkpointing: bool = True
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> Self:
-        if self.batch_size % self.micro_batch_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} is not a multiple of micro_batch_size {self.micro_batch_size}"
-            )
-        return self
 
 
 class Columns(Spec):
@@ -149,59 +99,6 @@ class Prompts(Spec):
         return self
 
 
-class Wording(Spec):
-    """A prompt with `{prompt}` and, where the role is shown them, `{summary}`, `{answer}` and `{trace}`."""
-
-    version: str = "1"
-    template: str
-
-
-class FunctionCompressor(Spec):
-    """A Python function from trace to summary, as `module:function`."""
-
-    kind: Literal["function"]
-    function: str = Field(pattern=r"^[\w.]+:\w+$")
-
-
-class ModelCompressor(Model):
-    """A prompted model, never fine-tuned, that writes target-style summaries of traces (paper section 3)."""
-
-    kind: Literal["model"]
-    sampling: Sampling = Sampling()
-    wording: Wording | None = None
-
-
-class Surrogate(Model):
-    """The open reasoning model whose traces the inverter learns from."""
-
-    sampling: Sampling = Sampling()
-    wording: Wording = Wording(template="{prompt}")
-
-
-class Inverter(Model):
-    """The model fine-tuned to write a trace from what a target shows; one is trained per exposure."""
-
-    recipe: Recipe = Recipe()
-    sampling: Sampling = Sampling()
-    wording: dict[Exposure, Wording] = Field(default_factory=dict)
-
-
-class Student(Model):
-    """The base model every condition fine-tunes a copy of, once per seed."""
-
-    recipe: Recipe = Recipe(batch_size=96)
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
-    sampling: Sampling = Sampling(max_new_tokens=32768)
-    wording: Wording = Wording(template="{prompt}")
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError(f"seeds must differ, got {list(value)}")
-        return value
-
-
 class _Benchmark(Spec):
     samples: int = Field(1, gt=0, description="answers per item and student; paper: JEEBench 3, AIME 10, LCB 6")
 
@@ -253,13 +150,6 @@ class KnownBenchmark(_Benchmark):
 Benchmark = Annotated[MiniatureBenchmark | FileBenchmark | KnownBenchmark, Field(discriminator="kind")]
 
 
-class Compute(Spec):
-    """Where model steps run: so many worker processes on this machine, or none (in this process)."""
-
-    processes: int = Field(0, ge=0, le=64)
-    threads: int = Field(1, gt=0, description="PyTorch threads per process")
-
-
 class SummaryStyle(Spec):
     """How far the compressor's summaries may be from the target's before nothing is inverted from them."""
 
@@ -293,7 +183,8 @@ class Study(Spec):
     student: Student
     conditions: tuple[Condition, ...] = Field(min_length=1)
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
-    compute: Compute = Compute()
+    engine: Engine = Field(TransformersEngine(), description="of every role that names none of its own")
+    compute: Compute = Local()
     summary_style: SummaryStyle = SummaryStyle()
     decontamination: Decontamination = Decontamination()
     fidelity_words: Words = Field("one_line", description="how fidelity finds words; sentences needs NLTK's punkt_tab")
@@ -303,6 +194,21 @@ class Study(Spec):
         pattern=r"^\S+( \S+){4}$",
         description="cron, UTC: when known targets are collected anew, once that schedule is switched on",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, content: Any) -> Any:
+        """Give every role the study's engine, and `compute` its kind, where they name none."""
+        if not isinstance(content, dict):
+            return content
+        filled = dict(content)
+        if "engine" in filled:
+            for role in ("surrogate", "compressor", "inverter", "student"):
+                if isinstance(filled.get(role), dict) and filled[role].get("kind") != "function":
+                    filled[role] = {"engine": filled["engine"], **filled[role]}
+        if isinstance(filled.get("compute"), dict):
+            filled["compute"] = {"kind": "local", **filled["compute"]}
+        return filled
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -316,10 +222,28 @@ class Study(Spec):
                 raise ValueError(f"conditions: {condition} needs the exposure '{exposure}' in exposures")
         if "oracle" in self.conditions and not {"answer_only", "inverted_answer"} & set(self.conditions):
             raise ValueError("conditions: oracle shares its rows with answer_only or inverted_answer; add one of them")
+        self._expect_both_renders()
+        if self.compute.training.devices > 1 and isinstance(self.compute, Local):
+            raise ValueError(
+                "compute: training.devices above 1 starts processes of their own; choose kind: subprocess (or ray, "
+                "ecs, kubernetes)"
+            )
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) < len(names):
             raise ValueError(f"benchmarks: each name may stand once, got {names}")
         return self
+
+    def _expect_both_renders(self) -> None:
+        """A base that can think is measured both ways: without thinking it may beat all that was trained."""
+        thinking = self.student.thinking
+        asked = {name for name in self.conditions if name in UNTRAINED_RENDERS}
+        wanted = {name for name, state in UNTRAINED_RENDERS.items() if thinking is not None and state != thinking}
+        if "base" in self.conditions and asked != wanted:
+            shown = "on" if thinking else "off" if thinking is not None else "not set"
+            raise ValueError(
+                f"conditions: with student.thinking {shown}, base stands beside "
+                f"{', '.join(wanted) or 'no other render'}, got {', '.join(sorted(asked)) or 'none'}"
+            )
 
     def derived_seed(self, *purpose: str | int) -> int:
         """Return a seed of 31 bits for one purpose, different for every study seed."""
@@ -328,7 +252,7 @@ class Study(Spec):
     @property
     def trained_conditions(self) -> tuple[Condition, ...]:
         """The conditions that fine-tune a student."""
-        return tuple(condition for condition in self.conditions if condition != "base")
+        return tuple(condition for condition in self.conditions if condition not in UNTRAINED)
 
 
 def load_study(path: Path, *, seed: int | None = None) -> Study:

@@ -28,7 +28,7 @@ def surrogate_traces(study: Study, prompts: pl.DataFrame, bench: Workbench) -> p
         label="surrogate traces",
         model=surrogate.model,
         requests=own.select(id="prompt_id").with_columns(prompt=pl.Series(texts, dtype=pl.String)),
-        sampling=surrogate.sampling,
+        asking=surrogate.asking,
         seed=study.derived_seed("surrogate"),
     )
     (generated,) = bench.generate([job])

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from tracepipe.roles import Exposure
 from tracepipe.spec import Slug, Spec
 from tracepipe.store import UNPARTITIONED
-from tracepipe.study import Exposure
 
 
 class Reasoning(Spec):

@@ -34,9 +34,9 @@ def take_apart(text: str) -> Reply:
 
 
 def trace_of(text: str) -> str:
-    """Return what an inverter wrote as a trace: the inside of a think block, or all of the text."""
+    """Return what an inverter wrote as a trace: the inside of a think block, or all of the text where it is empty."""
     reply = take_apart(text)
-    return reply.answer if reply.trace is None else reply.trace
+    return reply.trace or reply.answer
 
 
 def has_think_tag(text: str) -> bool:

@@ -2,8 +2,8 @@
 
 import string
 
+from tracepipe.roles import Exposure, Wording
 from tracepipe.spec import SpecError
-from tracepipe.study import Exposure, Wording
 
 COMPRESSOR = Wording(
     version="1",

@@ -2,24 +2,27 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from tracepipe.checkpoints import Checkpoints, Manifest
 from tracepipe.compute import Compute
+from tracepipe.engines.generation import GENERATED, Asking
+from tracepipe.files import write_parquet
 from tracepipe.gates import Gate, none_fail
-from tracepipe.identity import digest, frame_hash, request_key, weights_id
-from tracepipe.store import write_parquet
-from tracepipe.study import Recipe, Sampling
+from tracepipe.identity import digest, frame_hash, weights_id
+from tracepipe.steps import GenerateSpec, RenderSpec, TemplatedRole, TemplateSpec, TrainSpec
+from tracepipe.training.recipe import Recipe
 from tracepipe.training.render import RENDER_GATES
 from tracepipe.training.sft import VERSION as TRAINING_VERSION
-from tracepipe.worker import GenerateSpec, RenderSpec, TrainSpec
 
-_RENDERING_VERSION = "1"
-_GENERATION_VERSION = "1"
+_RENDERING_VERSION = "2"
+_GENERATION_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class GenerationJob:
     label: str
     model: str
     requests: pl.DataFrame
-    sampling: Sampling
+    asking: Asking
     seed: int
 
 
@@ -43,6 +46,7 @@ class TrainingJob:
     examples: pl.DataFrame
     recipe: Recipe
     seed: int
+    thinking: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,32 +65,54 @@ class Workbench:
         """Answer every job's prompts once.
 
         Returns:
-            Per job: `id, request_key, text, finish_reason, input_tokens, output_tokens`, in the order asked.
+            Per job: GENERATED without `prompt_text`, in the order asked.
         """
-        specs = [self._generation(job) for job in jobs]
-        self.compute.run([spec for spec in specs if not self._there(Path(spec.output))])
-        return [self._generated(job, spec) for job, spec in zip(jobs, specs, strict=True)]
+        generations = [self._generation(job) for job in jobs]
+        self.compute.run([spec for one in generations if not self._there(one.output) for spec in one.specs])
+        return [self._generated(job, one) for job, one in zip(jobs, generations, strict=True)]
 
-    def _generation(self, job: GenerationJob) -> GenerateSpec:
-        requests = self._shelve(job.requests.select("id", "prompt"))
-        sampling = job.sampling.model_dump()
-        identity = digest([weights_id(job.model), requests.stem, sampling, job.seed, _GENERATION_VERSION])
-        return GenerateSpec(
-            label=job.label,
-            model=job.model,
-            requests=str(requests),
-            sampling=job.sampling,
-            seed=job.seed,
-            output=str(self.work / "generated" / f"{identity}.parquet"),
+    def _generation(self, job: GenerationJob) -> "_Generation":
+        engine = job.asking.engine
+        keyed = _keyed(job)
+        # Chunks are cut from the prompts in order of length, for throughput, and hold the same rows in every run.
+        ordered = keyed.sort(pl.col("prompt").str.len_bytes(), "prompt", "id")
+        requests = ordered.with_columns(chunk=pl.int_range(pl.len(), dtype=pl.Int64) // engine.chunk_rows)
+        shelved = self._shelve(requests)
+        identity = digest([shelved.stem, _GENERATION_VERSION])
+        output = self.work / "generated" / f"{identity}.parquet"
+        parts = output.with_suffix(".parts")
+        chunks = [chunk for chunk in requests["chunk"].unique().sort() if not (parts / f"{chunk}.parquet").exists()]
+        specs = [
+            GenerateSpec(
+                label=job.label if engine.replicas == 1 else f"{job.label} ({replica + 1} of {engine.replicas})",
+                model=job.model,
+                engine=engine,
+                sampling=job.asking.sampling,
+                thinking=job.asking.thinking,
+                requests=str(shelved),
+                chunks=tuple(chunks[replica :: engine.replicas]),
+                parts=str(parts),
+            )
+            for replica in range(min(engine.replicas, len(chunks)))
+        ]
+        return _Generation(keyed, output, parts, specs)
+
+    def _generated(self, job: GenerationJob, one: "_Generation") -> pl.DataFrame:
+        if not one.output.exists():
+            parts = [pl.read_parquet(part) for part in sorted(one.parts.glob("*.parquet"))]
+            write_parquet(pl.concat([pl.DataFrame(schema=GENERATED), *parts]), one.output)
+        shutil.rmtree(one.parts, ignore_errors=True)
+        answers = pl.read_parquet(one.output)
+        joined = one.keyed.select("id", "request_key").join(
+            answers.drop("prompt_text"),
+            on=["id", "request_key"],
+            how="inner",
+            validate="1:1",
+            maintain_order="left",
         )
-
-    def _generated(self, job: GenerationJob, spec: GenerateSpec) -> pl.DataFrame:
-        answers = pl.read_parquet(spec.output)
-        keyed = job.requests.select("id", request_key=_request_keys(job))
-        joined = keyed.join(answers, on="id", how="inner", validate="1:1", maintain_order="left")
-        if joined.height != job.requests.height:
+        if joined.height != one.keyed.height:
             raise RuntimeError(
-                f"{job.label}: {spec.output} does not hold the ids that were asked; remove it and run again"
+                f"{job.label}: {one.output} does not hold the ids that were asked; remove it and run again"
             )
         return joined
 
@@ -94,6 +120,8 @@ class Workbench:
         """Fine-tune every job's model, unless its checkpoint exists."""
         specs = [self._training(job) for job in jobs]
         self.compute.run([spec for spec in specs if self.checkpoints.find(spec.checkpoint_id) is None])
+        for spec in specs:
+            self.checkpoints.share(spec.checkpoint_id)
         return [self.checkpoints.manifest(spec.checkpoint_id) for spec in specs]
 
     def _training(self, job: TrainingJob) -> TrainSpec:
@@ -107,22 +135,40 @@ class Workbench:
             dataset_hash=frame_hash(examples),
             recipe=job.recipe,
             seed=job.seed,
+            thinking=job.thinking,
             code_version=TRAINING_VERSION,
             checkpoints=str(self.checkpoints.root),
+            training=self.compute.training,
         )
 
-    def render_gates(self, base: str, examples: pl.DataFrame, max_length: int) -> list[Gate]:
+    def render_gates(
+        self, base: str, examples: pl.DataFrame, max_length: int, thinking: bool | None = None
+    ) -> list[Gate]:
         """Render every example (table EXAMPLES) with the model's template and check what the loss would see."""
         shelved = self._shelve(examples.select("example_id", "prompt", "trace", "completion"))
-        identity = digest([weights_id(base), shelved.stem, max_length, _RENDERING_VERSION])
+        identity = digest([weights_id(base), shelved.stem, max_length, thinking, _RENDERING_VERSION])
         output = self.work / "rendered" / f"{identity}.json"
         if not self._there(output):
             spec = RenderSpec(
-                label="render", base=base, examples=str(shelved), max_length=max_length, output=str(output)
+                label="render",
+                base=base,
+                examples=str(shelved),
+                max_length=max_length,
+                thinking=thinking,
+                output=str(output),
             )
             self.compute.run([spec])
         faulty = json.loads(output.read_text(encoding="utf-8"))
         return [none_fail(gate, faulty[gate], f"{what}, of {examples.height}") for gate, what in RENDER_GATES.items()]
+
+    def templates(self, roles: Sequence[TemplatedRole]) -> list[dict[str, Any]]:
+        """Look at every role's chat template; see `tracepipe.templates.describe`."""
+        looked_at = [one.model_dump(mode="json") | {"model": weights_id(one.model)} for one in roles]
+        output = self.work / "templates" / f"{digest([looked_at, _RENDERING_VERSION])}.json"
+        if not self._there(output):
+            self.compute.run([TemplateSpec(label="chat templates", roles=tuple(roles), output=str(output))])
+        found: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))
+        return found
 
     def _shelve(self, frame: pl.DataFrame) -> Path:
         """Write a frame under its content hash, for a worker to read."""
@@ -143,11 +189,17 @@ class Workbench:
         return path.exists()
 
 
-def _request_keys(job: GenerationJob) -> pl.Series:
-    model = weights_id(job.model)
-    options = {**job.sampling.model_dump(), "seed": job.seed}
-    keys = [
-        request_key(endpoint="transformers", base_url="", model=model, body={"prompt": prompt, **options})
-        for prompt in job.requests["prompt"]
-    ]
-    return pl.Series("request_key", keys, dtype=pl.String)
+@dataclass(frozen=True)
+class _Generation:
+    """A job's rows by key, the files of its parts and of the whole, and the steps that make them."""
+
+    keyed: pl.DataFrame
+    output: Path
+    parts: Path
+    specs: list[GenerateSpec]
+
+
+def _keyed(job: GenerationJob) -> pl.DataFrame:
+    weights = weights_id(job.model)
+    keys = [job.asking.key(weights, prompt, job.seed) for prompt in job.requests["prompt"]]
+    return job.requests.select("id", pl.Series("request_key", keys, dtype=pl.String), "prompt")

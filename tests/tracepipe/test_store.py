@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tracepipe.files import write_parquet
 from tracepipe.gates import Gate
-from tracepipe.store import Event, Input, Making, Store, read_event, recipe_key, write_parquet
+from tracepipe.store import Event, Input, Making, Store, read_event, recipe_key
 
 
 def write(store: Store, frame: pl.DataFrame, key: str = "k1", asset: str = "inverted_traces/summary") -> Event:

@@ -9,10 +9,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from tests.conftest import MODELS
 from tracepipe.checkpoints import Checkpoints, Manifest, training_gates
 from tracepipe.compute import InProcessCompute, PoolCompute
+from tracepipe.engines.settings import Sampling
 from tracepipe.identity import weights_id
 from tracepipe.records import EXAMPLES, from_rows
-from tracepipe.study import Recipe, Sampling
 from tracepipe.text import reasoned
+from tracepipe.training.recipe import Recipe
 from tracepipe.training.render import IGNORED, faults, render
 from tracepipe.workbench import GenerationJob, TrainingJob, Workbench
 

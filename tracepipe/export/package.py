@@ -8,9 +8,10 @@ from typing import Literal
 
 from tracepipe.checkpoints import Checkpoints
 from tracepipe.export.cards import LINEAGE, dataset_card, lineage_json, model_card
+from tracepipe.files import write_atomically
 from tracepipe.lineage.history import ancestors
 from tracepipe.spec import SpecError
-from tracepipe.store import UNPARTITIONED, Event, Store, write_atomically
+from tracepipe.store import UNPARTITIONED, Event, Store
 from tracepipe.study import Study
 from tracepipe.target import Target
 
@@ -86,7 +87,7 @@ def export_model(
     scores = stores[0].current("comparison", partition) if target else None
     condition = event.asset.partition("/")[2]
     comparison = None if scores is None else stores[0].read_version(scores).filter(condition=condition)
-    shutil.copytree(checkpoints.path(name), folder, dirs_exist_ok=True)
+    shutil.copytree(checkpoints.folder(name), folder, dirs_exist_ok=True)
     write_atomically(folder / LINEAGE, lineage_json(history))
     card = model_card(study, target, event, history, rows.row(0, named=True), comparison)
     write_atomically(folder / CARD, card.encode())

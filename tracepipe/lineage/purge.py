@@ -11,12 +11,13 @@ from itertools import islice
 from pathlib import Path
 
 from tracepipe.books import Books
+from tracepipe.files import write_atomically
 from tracepipe.home import Home
 from tracepipe.ledger import only_one
 from tracepipe.lineage.entries import read_entries
 from tracepipe.lineage.impact import Impact, impact_of_target, of_partition
 from tracepipe.spec import SpecError
-from tracepipe.store import UNPARTITIONED, write_atomically
+from tracepipe.store import UNPARTITIONED
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
         tombstone = _bury(home, plan)
         for checkpoint in (*plan.checkpoints, *plan.orphans):
             shutil.rmtree(home.checkpoints.path(checkpoint))
-        for left_over in home.checkpoints.root.glob(".*.tmp"):
+        for left_over in home.checkpoints.root.glob(".*"):
             shutil.rmtree(left_over)
         _close_books(home, plan.target)
     for file in plan.files:

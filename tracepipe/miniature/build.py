@@ -19,7 +19,9 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Con
 from tracepipe import progress
 from tracepipe.benchmarks.mathematics import BOXED
 from tracepipe.benchmarks.protocol import Item
-from tracepipe.engines.transformers import generate, quieten
+from tracepipe.engines.generation import ask
+from tracepipe.engines.settings import Sampling, TransformersEngine
+from tracepipe.engines.transformers import Transformers, quieten
 from tracepipe.miniature.corpus import Example, base_corpus, noisy_textbook, solved_corpus
 from tracepipe.miniature.language import build_tokenizer
 from tracepipe.miniature.world import (
@@ -33,12 +35,11 @@ from tracepipe.miniature.world import (
     solve,
     true_answer,
 )
-from tracepipe.study import Sampling
 from tracepipe.text import take_apart
 from tracepipe.training.render import render
 
 _BATCH = 16
-_PROBE_SAMPLING = Sampling(temperature=0.6, top_p=1.0, repetition_penalty=1.0, max_new_tokens=80, batch_size=256)
+_PROBE_SAMPLING = Sampling(temperature=0.6, top_p=1.0, repetition_penalty=1.0, max_new_tokens=80)
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,8 @@ def measure(folder: Path, seed: int = 0, probes: int = 300) -> dict[str, float]:
 
 
 def _ask(folder: Path, prompts: list[str]) -> list[str]:
-    return [one.text for one in generate(str(folder), prompts, _PROBE_SAMPLING, 0, f"measure {folder.name}")]
+    engine = Transformers(str(folder), TransformersEngine(slots=256))
+    return [one.text for one in ask(engine, prompts, _PROBE_SAMPLING)]
 
 
 def _solved(folder: Path, problems: list[Problem]) -> float:

@@ -27,10 +27,11 @@ from starlette.routing import Route
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tracepipe.compute import end_with
-from tracepipe.engines.transformers import Generated, generate_batch, prompt_tokens
+from tracepipe.engines.generation import Call, Generated, call_of
+from tracepipe.engines.settings import Sampling
+from tracepipe.engines.transformers import write
 from tracepipe.journal import Journal
 from tracepipe.miniature.world import summarise
-from tracepipe.study import Sampling
 from tracepipe.text import take_apart
 
 _LARGEST_BATCH = 256
@@ -39,7 +40,7 @@ _GATHER_SECONDS = 0.02
 
 @dataclass
 class _Pending:
-    prompt: list[int]
+    call: Call
     sampling: Sampling
     answer: "asyncio.Future[Generated]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -47,9 +48,8 @@ class _Pending:
 class Server:
     """One model, one queue of pending requests, one batch at a time."""
 
-    def __init__(self, model_folder: Path, seed: int, trace_log: Journal | None) -> None:
+    def __init__(self, model_folder: Path, trace_log: Journal | None) -> None:
         torch.set_num_threads(1)
-        torch.manual_seed(seed)
         self._name = model_folder.name
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model_folder)
         self._model: Any = AutoModelForCausalLM.from_pretrained(model_folder).eval()
@@ -80,7 +80,7 @@ class Server:
             repetition_penalty=1.0,
             max_new_tokens=body.get("max_output_tokens", 64),
         )
-        pending = _Pending(prompt_tokens(self._tokenizer, body["input"]), sampling)
+        pending = _Pending(call_of(self._tokenizer, f"r_{uuid.uuid4().hex}", body["input"]), sampling)
         self._pending.append(pending)
         written = await pending.answer
         return JSONResponse(self._response(body, written))
@@ -95,15 +95,14 @@ class Server:
                 await self._answer(batch, sampling)
 
     async def _answer(self, batch: list[_Pending], sampling: Sampling) -> None:
-        prompts = [pending.prompt for pending in batch]
-        written = await asyncio.to_thread(self._generate, prompts, sampling)
-        for pending, one in zip(batch, written, strict=True):
-            if not pending.answer.done():
-                pending.answer.set_result(one)
+        waiting = {pending.call.key: pending.answer for pending in batch}
+        for one in await asyncio.to_thread(self._write, [pending.call for pending in batch], sampling):
+            answer = waiting[one.key]
+            if not answer.done():
+                answer.set_result(one)
 
-    def _generate(self, prompts: list[list[int]], sampling: Sampling) -> list[Generated]:
-        with torch.inference_mode():
-            return generate_batch(self._model, self._tokenizer, prompts, sampling)
+    def _write(self, calls: list[Call], sampling: Sampling) -> list[Generated]:
+        return list(write(self._model, self._tokenizer, calls, sampling, _LARGEST_BATCH))
 
     def _response(self, body: dict[str, Any], written: Generated) -> dict[str, Any]:
         response_id = f"resp_{uuid.uuid4().hex}"
@@ -145,13 +144,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="serve a miniature model over the Responses API")
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--trace-log", type=Path)
     parser.add_argument("--parent", type=int, help="end when the process of this id is no longer the parent")
     options = parser.parse_args()
     if options.parent:
         threading.Thread(target=end_with, args=(options.parent,), daemon=True).start()
-    server = Server(options.model, options.seed, Journal(options.trace_log) if options.trace_log else None)
+    server = Server(options.model, Journal(options.trace_log) if options.trace_log else None)
     uvicorn.run(server.app(), host="127.0.0.1", port=options.port, log_level="warning")
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 import polars as pl
 
 from tracepipe.report.material import Material
-from tracepipe.study import Exposure
+from tracepipe.roles import Exposure
 
 LONGEST = 20_000
 """Characters of a text that are shown."""

@@ -6,13 +6,13 @@ from pathlib import Path
 import polars as pl
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from tracepipe.files import write_atomically
 from tracepipe.records import FILES, from_rows
 from tracepipe.report.limits import cautions
 from tracepipe.report.material import Material
 from tracepipe.report.reader import LONGEST, examples
 from tracepipe.report.sections import Section, sections
 from tracepipe.report.tables import escaped
-from tracepipe.store import write_atomically
 
 VERSION = "3"
 

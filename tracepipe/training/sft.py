@@ -1,108 +1,278 @@
-"""Full supervised fine-tuning with TRL, completion-only loss, on rows rendered by TracePipe."""
+"""Supervised fine-tuning with TRL, completion-only loss, on rows rendered by TracePipe and dealt out by a plan.
 
-import math
-import tempfile
+TRL brings the loss in chunks of the vocabulary (its fused head), LoRA through PEFT, and `accelerate` for several
+devices. One process of several is the one that writes.
+"""
+
+import os
+import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tracepipe import progress
 from tracepipe.engines.transformers import quieten
-from tracepipe.study import Recipe
+from tracepipe.identity import digest
+from tracepipe.training.plan import Forward, Plan, plan, validation_forwards
+from tracepipe.training.recipe import Recipe
 from tracepipe.training.render import Rendered, render
+from tracepipe.training.weights import finish
 
-VERSION = "1"
+VERSION = "2"
+SAVES = 4
+"""How often a training's state is put on disk."""
 _LOSS_READINGS = 30
+_COMPLETE = "complete"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training works: nothing of it decides the weights.
+
+    Attributes:
+        scratch: Folder for states from which a killed training goes on.
+        report_to: Loggers of curves besides ours.
+        curves: Folder for their files.
+    """
+
+    scratch: Path
+    report_to: tuple[str, ...] = ()
+    curves: Path | None = None
+
+
+def rank() -> int:
+    """Return the number of this process among those that train together; 0 is the one that writes."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def devices() -> int:
+    """Return the number of processes that train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def fine_tune(
-    base: str, examples: Sequence[tuple[str, str]], recipe: Recipe, seed: int, output: Path, label: str
+    base: str,
+    examples: Sequence[tuple[str, str]],
+    recipe: Recipe,
+    seed: int,
+    output: Path,
+    label: str,
+    run: Run,
+    thinking: bool | None = None,
 ) -> list[float]:
     """Fine-tune a copy of `base` on (prompt, completion) pairs and save it as safetensors.
+
+    Args:
+        base: Folder or hub id.
+        examples: What to learn.
+        recipe: How.
+        seed: Order of the examples, adapter's first weights, dropout.
+        output: The folder to fill; only process 0 does.
+        label: What progress calls this.
+        run: Where it works; a training killed there goes on from its last saved state.
+        thinking: Whether the template's think block is switched on or off; None where it has no switch.
 
     Returns:
         The training loss, one mean per logging interval (about thirty).
     """
-    import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, PrinterCallback
-    from trl import SFTTrainer
-
     quieten()
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    rows = [render(tokenizer, prompt, completion) for prompt, completion in examples]
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16 if recipe.bf16 else torch.float32)
-    steps = recipe.max_steps or math.ceil(recipe.epochs * len(rows) / recipe.batch_size)
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = SFTTrainer(
-            model=model,
-            args=_arguments(recipe, seed, steps, scratch),
-            train_dataset=Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows]),
-            processing_class=tokenizer,
-            callbacks=[_progress_callback(label, steps)],
-        )
-        trainer.remove_callback(PrinterCallback)
-        _assert_labels_kept(trainer, rows)
-        trainer.train()
-    trainer.model.save_pretrained(output)
-    tokenizer.save_pretrained(output)
+    tokenizer = _tokenizer(base)
+    rows = [render(tokenizer, prompt, completion, thinking) for prompt, completion in examples]
+    held = _held_out(rows, recipe)
+    learnt = [row for index, row in enumerate(rows) if index not in held]
+    planned = plan([len(row.input_ids) for row in learnt], recipe, seed, devices())
+    trainer = _trainer(base, tokenizer, recipe, seed, planned, learnt, [rows[index] for index in sorted(held)], run)
+    trainer.add_callback(_progress_callback(label, planned))
+    trainer.add_callback(_mark_complete(planned))
+    _assert_labels_kept(trainer, learnt, planned)
+    trainer.train(resume_from_checkpoint=_last_state(run.scratch, planned))
+    trained = run.scratch / "trained"
+    trainer.save_model(str(trained))
+    if rank() == 0:
+        finish(base, trained, output, adapter=recipe.lora is not None)
+        tokenizer.save_pretrained(output)
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def _arguments(recipe: Recipe, seed: int, steps: int, folder: str) -> Any:
+def _tokenizer(base: str) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(base)
+
+
+def _held_out(rows: Sequence[Rendered], recipe: Recipe) -> set[int]:
+    """Choose the validation rows by content, so that they do not depend on the order of the examples."""
+    if not recipe.validation:
+        return set()
+    count = max(1, round(recipe.validation * len(rows)))
+    by_content = sorted(range(len(rows)), key=lambda index: digest(rows[index].input_ids))
+    return set(by_content[:count])
+
+
+def _trainer(
+    base: str,
+    tokenizer: Any,
+    recipe: Recipe,
+    seed: int,
+    planned: Plan,
+    learnt: Sequence[Rendered],
+    held: Sequence[Rendered],
+    run: Run,
+) -> Any:
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, PrinterCallback
+    from trl import SFTTrainer
+
+    kept = torch.float32 if recipe.weights == "float32" else torch.bfloat16
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=kept, attn_implementation=recipe.attention)
+    model.config.use_cache = False  # documents packed together are kept apart only without it
+    forwards = validation_forwards([len(row.input_ids) for row in held], recipe)
+    everything = [*learnt, *held]
+    trainer = SFTTrainer(
+        model=model,
+        args=_arguments(recipe, seed, planned, run),
+        train_dataset=Dataset.from_dict({"rows": planned.forwards}),
+        eval_dataset=_shifted(forwards, len(learnt)) if held else None,
+        data_collator=_Collator(tokenizer, everything, packed=recipe.packing),
+        processing_class=tokenizer,
+        peft_config=_lora(recipe),
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _shifted(forwards: Sequence[Forward], by: int) -> Any:
+    from datasets import Dataset
+
+    return Dataset.from_dict({"rows": [[by + index for index in forward] for forward in forwards]})
+
+
+def _lora(recipe: Recipe) -> Any:
+    if recipe.lora is None:
+        return None
+    from peft import LoraConfig
+
+    lora = recipe.lora
+    targets = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    return LoraConfig(
+        task_type="CAUSAL_LM", r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets
+    )
+
+
+class _Collator:
+    """Turns one planned forward pass into tensors, by TRL's own collator."""
+
+    def __init__(self, tokenizer: Any, rows: Sequence[Rendered], *, packed: bool) -> None:
+        from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+        padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+        self._collate = DataCollatorForLanguageModeling(pad_token_id=padding, padding_free=packed)
+        self._rows = rows
+
+    def __call__(self, forwards: list[dict[str, Forward]]) -> Any:
+        (forward,) = forwards
+        rows = [self._rows[index] for index in forward["rows"]]
+        return self._collate([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
+
+
+def _arguments(recipe: Recipe, seed: int, planned: Plan, run: Run) -> Any:
     import torch
     from trl import SFTConfig
 
+    steps = planned.steps
+    measured = max(1, steps // recipe.validations)
+    chosen = {
+        "eval_strategy": "steps",
+        "eval_steps": measured,
+        "save_steps": measured,
+        "load_best_model_at_end": True,
+        "metric_for_best_model": "eval_loss",
+        "save_total_limit": 2,
+    }
     return SFTConfig(
-        output_dir=folder,
+        output_dir=str(run.scratch),
         seed=seed,
         data_seed=seed,
         max_steps=steps,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(recipe.warmup * steps),
-        per_device_train_batch_size=recipe.micro_batch_size,
-        gradient_accumulation_steps=recipe.batch_size // recipe.micro_batch_size,
+        warmup_steps=-int(-recipe.warmup * steps // 1),
+        per_device_train_batch_size=1,
+        per_device_eval_batch_size=1,
+        gradient_accumulation_steps=planned.accumulation,
         weight_decay=recipe.weight_decay,
         adam_beta2=recipe.adam_beta2,
         max_grad_norm=recipe.max_grad_norm,
         optim="adamw_torch_fused",
-        # Rows arrive rendered and gated; a limit here could only hide a row that the gate let through.
+        # Rows arrive rendered, gated and planned: the trainer neither cuts, packs, drops nor shuffles them.
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        train_sampling_strategy="group_by_length",
+        remove_unused_columns=False,
+        train_sampling_strategy="sequential",
+        accelerator_config={"split_batches": False, "even_batches": True},
         bf16=recipe.bf16,
         activation_checkpointing=recipe.gradient_checkpointing,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
         logging_steps=max(1, steps // _LOSS_READINGS),
-        save_strategy="no",
-        report_to="none",
+        save_strategy="steps",
+        **(chosen if recipe.validation else {"save_steps": max(1, -(-steps // SAVES)), "save_total_limit": 1}),
+        report_to=list(run.report_to) or "none",
         disable_tqdm=True,
     )
 
 
-def _assert_labels_kept(trainer: Any, rows: Sequence[Rendered]) -> None:
-    """Check on a real batch that the trainer's collator passes on the labels that the gates saw."""
-    sample = list(range(min(8, len(rows))))
-    batch = trainer.data_collator([trainer.train_dataset[index] for index in sample])
-    for index, labels in zip(sample, batch["labels"].tolist(), strict=True):
-        expected = rows[index].labels
-        if labels[: len(expected)] != expected or any(label != -100 for label in labels[len(expected) :]):
-            raise RuntimeError(
-                f"the trainer changed the labels of row {index}; training would not learn what was gated"
-            )
+def _assert_labels_kept(trainer: Any, rows: Sequence[Rendered], planned: Plan) -> None:
+    """Check on real forward passes that the collator passes on the labels that the gates saw, and nothing else."""
+    for forward in planned.forwards[:4]:
+        batch = trainer.data_collator([{"rows": forward}])
+        found = [label for row in batch["labels"].tolist() for label in row if label != -100]
+        expected = [label for index in forward for label in rows[index].labels if label != -100]
+        if found != expected:
+            raise RuntimeError(f"the collator changed the labels of rows {forward}; training would not learn them")
 
 
-def _progress_callback(label: str, steps: int) -> Any:
+def _last_state(scratch: Path, planned: Plan) -> str | None:
+    """Return the last state that was saved whole and by the same plan; others are removed."""
+    states = sorted(scratch.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [state for state in states if _plan_of(state) == planned.identity()]
+    if rank() == 0:
+        for state in states:
+            if state not in whole:
+                shutil.rmtree(state)
+    return str(whole[-1]) if whole else None
+
+
+def _plan_of(state: Path) -> str | None:
+    marker = state / _COMPLETE
+    return marker.read_text(encoding="utf-8") if marker.exists() else None
+
+
+def _mark_complete(planned: Plan) -> Any:
+    from transformers import TrainerCallback
+
+    class MarkComplete(TrainerCallback):  # type: ignore[misc]
+        def on_save(self, args: Any, state: Any, _: Any, **__: Any) -> None:
+            if rank() == 0:
+                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                (folder / _COMPLETE).write_text(planned.identity(), encoding="utf-8")
+
+    return MarkComplete()
+
+
+def _progress_callback(label: str, planned: Plan) -> Any:
     from transformers import TrainerCallback
 
     class Steps(TrainerCallback):  # type: ignore[misc]
         def on_train_begin(self, *_: Any, **__: Any) -> None:
-            progress.emit(label, 0, steps)
+            if rank() == 0:
+                progress.emit(label, 0, planned.steps)
 
         def on_step_end(self, _: Any, state: Any, __: Any, **___: Any) -> None:
-            progress.emit(label, state.global_step, steps)
+            if rank() == 0:
+                progress.emit(label, state.global_step, planned.steps)
 
     return Steps()

@@ -1,0 +1,255 @@
+"""A home whose files live on S3: the folder on this machine is a copy of it, filled as needed and lost at will.
+
+A file has the key of its path below the home. It is put whole, and named by its SHA-256 there; large files go up in
+parts, and an upload that was cut off goes on with the parts that are there. What is read is found by its own key, never
+by a listing that could be behind; listings only say what there is to look at.
+"""
+
+import base64
+import hashlib
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tracepipe.files import move_into_place, temporary_beside, write_atomically
+from tracepipe.identity import digest
+from tracepipe.spec import SpecError
+
+PART_BYTES = 64 * 2**20
+_SHA = "sha256"
+_MISSING = ("404", "NoSuchKey", "NotFound")
+_EVENTS = ("open/tables/", "withheld/tables/")
+_FOLLOW_SECONDS = 60.0
+
+
+class Conflict(RuntimeError):
+    """Another machine has written a file that only one may write at a time; the message names it."""
+
+
+class Mirror:
+    """One home on S3, and the folder that mirrors it.
+
+    Args:
+        root: The home's folder on this machine.
+        url: `s3://bucket/prefix`.
+        client: A boto3 S3 client.
+    """
+
+    def __init__(self, root: Path, url: str, client: Any) -> None:
+        scheme, _, rest = url.partition("://")
+        self._bucket, _, prefix = rest.partition("/")
+        if scheme != "s3" or not self._bucket:
+            raise SpecError(f"TRACEPIPE_STORE: '{url}' is no place on S3; give s3://bucket/prefix")
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._client = client
+        self.root = root
+        self.url = url
+
+    def key(self, path: Path) -> str:
+        """Return the key of a path below the home."""
+        return self._prefix + path.relative_to(self.root).as_posix()
+
+    def push(self, path: Path) -> None:
+        """Put a file, or the files of a folder, on S3; what is there with the same content is left alone.
+
+        In a folder, files whose names begin with `tracepipe` go last: they say that the others are whole.
+        """
+        files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+        for file in sorted(files, key=lambda one: (one.name.startswith("tracepipe"), one)):
+            sha = sha256(file)
+            if self._sha_of(self.key(file)) != sha:
+                self._put(file, sha)
+
+    def pull(self, path: Path, into: Path | None = None) -> bool:
+        """Fetch a file that is missing here, to its own place or another; returns whether it is here then."""
+        place = into or path
+        return place.exists() or self._fetch(self.key(path), place)
+
+    def pull_folder(self, folder: Path) -> None:
+        """Fetch what is missing here of a folder, files whose names begin with `tracepipe` last."""
+        keys = self._keys(f"{self.key(folder)}/")
+        for key in sorted(keys, key=lambda one: (one.rpartition("/")[2].startswith("tracepipe"), one)):
+            self.pull(self._path(key))
+
+    def pull_events(self) -> None:
+        """Fetch lineage events that are missing here, and all that say which version is in use."""
+        for key in [key for root in _EVENTS for key in self._keys(self._prefix + root) if key.endswith(".json")]:
+            path = self._path(key)
+            if path.name == "current.json":
+                self._fetch(key, path)
+            else:
+                self.pull(path)
+
+    def pull_all(self, *folders: str) -> None:
+        """Fetch everything that is missing here, or that of some folders."""
+        for folder in folders or ("",):
+            for key in self._keys(self._prefix + folder):
+                self.pull(self._path(key))
+
+    def forget_missing(self, *folders: str) -> int:
+        """Remove from S3 what is not here any more, below some folders; returns how many files."""
+        gone = [key for folder in folders for key in self._keys(self._prefix + folder) if not self._path(key).exists()]
+        for start in range(0, len(gone), 1000):
+            objects = [{"Key": key} for key in gone[start : start + 1000]]
+            self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
+        return len(gone)
+
+    @contextmanager
+    def following(self, folders: Sequence[Path]) -> Iterator[None]:
+        """Put the files of some folders on S3 whenever they have grown, while a block runs and at its end.
+
+        These are journals: files that grow, which one machine writes at a time.
+
+        Raises:
+            Conflict: If another machine has written one of them meanwhile; nothing is overwritten.
+        """
+        seen = {file: self._sha_of(self.key(file)) for file in _files_in(folders)}
+        ended = threading.Event()
+        failed: list[Exception] = []
+
+        def follow() -> None:
+            while not ended.wait(_FOLLOW_SECONDS) and not failed:
+                try:
+                    self._push_grown(folders, seen)
+                except Exception as error:
+                    failed.append(error)
+
+        follower = threading.Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            follower.join()
+            self._push_grown(folders, seen)
+        for error in failed:
+            raise error
+
+    def _push_grown(self, folders: Sequence[Path], seen: dict[Path, str | None]) -> None:
+        for file in _files_in(folders):
+            before, sha, there = seen.get(file), sha256(file), self._sha_of(self.key(file))
+            if sha == there:
+                seen[file] = sha
+                continue
+            if there != before:
+                raise Conflict(
+                    f"{self.url}: '{file.relative_to(self.root)}' was written by another machine meanwhile; keep both "
+                    "copies, and let one machine at a time ask a target"
+                )
+            self._put(file, sha)
+            seen[file] = sha
+
+    def _path(self, key: str) -> Path:
+        return self.root / key.removeprefix(self._prefix)
+
+    def _keys(self, prefix: str) -> list[str]:
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    def _sha_of(self, key: str) -> str | None:
+        found = self._head(key)
+        return None if found is None else found["Metadata"].get(_SHA)
+
+    def _head(self, key: str) -> Mapping[str, Any] | None:
+        from botocore.exceptions import ClientError
+
+        try:
+            found: Mapping[str, Any] = self._client.head_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _MISSING:
+                return None
+            raise
+        return found
+
+    def _fetch(self, key: str, path: Path) -> bool:
+        """Fetch a file, check it, and move it into place."""
+        found = self._head(key)
+        if found is None:
+            return False
+        temporary = temporary_beside(path)
+        self._client.download_file(self._bucket, key, str(temporary))
+        expected = found["Metadata"].get(_SHA)
+        if expected is not None and sha256(temporary) != expected:
+            temporary.unlink()
+            raise RuntimeError(f"{self.url}: what came of '{key}' is not what was put there; run again")
+        move_into_place(temporary, path)
+        return True
+
+    def _put(self, file: Path, sha: str) -> None:
+        key = self.key(file)
+        if file.stat().st_size <= PART_BYTES:
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=file.read_bytes(),
+                Metadata={_SHA: sha},
+                ChecksumSHA256=base64.b64encode(bytes.fromhex(sha)).decode(),
+            )
+            return
+        upload = self._upload(key, sha)
+        there = self._parts_there(key, upload)
+        parts = []
+        for number, body in enumerate(_pieces(file), start=1):
+            checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
+            tag = there.get((number, checksum))
+            if tag is None:
+                tag = self._client.upload_part(
+                    Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=body, ChecksumSHA256=checksum
+                )["ETag"]
+            parts.append({"PartNumber": number, "ETag": tag, "ChecksumSHA256": checksum})
+        self._client.complete_multipart_upload(
+            Bucket=self._bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": parts}
+        )
+        self._note_of(key, sha).unlink()
+
+    def _upload(self, key: str, sha: str) -> str:
+        """Return the upload of this very content that was cut off, or begin one and note it."""
+        note = self._note_of(key, sha)
+        if not note.exists():
+            begun = self._client.create_multipart_upload(
+                Bucket=self._bucket, Key=key, Metadata={_SHA: sha}, ChecksumAlgorithm="SHA256"
+            )
+            write_atomically(note, str(begun["UploadId"]).encode())
+        return note.read_text(encoding="utf-8")
+
+    def _note_of(self, key: str, sha: str) -> Path:
+        return self.root / "uploads" / digest([self.url, key, sha])
+
+    def _parts_there(self, key: str, upload: str) -> dict[tuple[int, str], str]:
+        """Return part number and checksum of what has arrived; an upload that S3 has given up is begun anew."""
+        pages = self._client.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
+        found = [part for page in pages for part in page.get("Parts", ())]
+        return {
+            (part["PartNumber"], part["ChecksumSHA256"]): part["ETag"] for part in found if "ChecksumSHA256" in part
+        }
+
+
+def mirror_at(root: Path, url: str) -> Mirror:
+    """Return the mirror of a place on S3, with credentials, region and endpoint from the environment.
+
+    Raises:
+        SpecError: If boto3 is not installed, or the place is none.
+    """
+    try:
+        import boto3
+    except ImportError:
+        raise SpecError("TRACEPIPE_STORE: a store on S3 needs the extra: pip install -e '.[aws]'") from None
+    return Mirror(root, url, boto3.client("s3"))
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _pieces(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while piece := stream.read(PART_BYTES):
+            yield piece
+
+
+def _files_in(folders: Sequence[Path]) -> list[Path]:
+    return sorted(file for folder in folders for file in folder.glob("*.jsonl"))
