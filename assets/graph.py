@@ -19,7 +19,7 @@ from resources.home import HomeResource
 from resources.jobs import StepFailed
 from resources.registry import RegistryResource
 from tracepipe.collection import CollectionStopped
-from tracepipe.compute import Compute
+from tracepipe.compute import Compute, totals
 from tracepipe.engines.generation import EngineError
 from tracepipe.gates import Gate
 from tracepipe.grading.sandbox import SandboxMissing
@@ -148,7 +148,7 @@ class Graph:
             frame = store.read(asset.name, partition)
             if asset.intact(step, frame):
                 return found, frame, True
-        started = time.monotonic()
+        started, steps_before = time.monotonic(), len(step.bench.compute.figures)
         try:
             made = asset.make(step) if reason is None else _nothing(asset, reason)
         except STOPS as stop:
@@ -174,10 +174,13 @@ class Graph:
             config=config,
             models={weights_id(one.model): one.name for one in asset.given},
             gates=tuple(made.gates),
-            details={"study seed": self.study.seed, **made.details},
+            details={
+                "study seed": self.study.seed,
+                **totals(step.bench.compute.figures[steps_before:]),
+                **made.details,
+            },
         )
-        event = store.write(frame, making)
-        return event, frame, False
+        return store.write(frame, making), frame, False
 
     @staticmethod
     def _result(step: Step, store: Store, event: Event, frame: pl.DataFrame, reused: bool) -> dg.MaterializeResult[Any]:

@@ -97,7 +97,8 @@ def _add_templates(graph: Graph) -> None:
     ]
 
     def make(step: Step) -> Made:
-        table = templates.template_table(step.study, step.bench.templates(looked_at))
+        shortest = min(step.read("prompts")["prompt"], key=len)
+        table = templates.template_table(step.study, step.bench.templates(looked_at, shortest))
         return Made(table, templates.template_gates(step.study, table))
 
     graph.add(
@@ -117,6 +118,7 @@ def _add_templates(graph: Graph) -> None:
                 "untrained renders": sorted(set(study.conditions) & set(UNTRAINED_RENDERS)),
             },
             given=tuple(role for _, role in models),
+            reads=("prompts",),
             gates={name: f"no {what}" for name, what in templates.TEMPLATE_GATES.items()},
             make=make,
         )

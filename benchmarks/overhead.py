@@ -34,6 +34,7 @@ from tracepipe.definitions import find_study, run_study, targets_folder
 from tracepipe.home import Home
 from tracepipe.identity import weights_id
 from tracepipe.journal import Sink
+from tracepipe.placement import Local
 from tracepipe.prompts.build import build_items, build_prompts, contaminated_prompts
 from tracepipe.prompts.splits import split_gates
 from tracepipe.registry import find_target
@@ -42,7 +43,7 @@ from tracepipe.report.write import write_report
 from tracepipe.roles import Exposure
 from tracepipe.serving import reachable
 from tracepipe.store import Making
-from tracepipe.study import Condition, Study, load_study
+from tracepipe.study import UNTRAINED, Condition, Study, load_study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 
@@ -150,7 +151,7 @@ class Script:
         """Train and benchmark the students of every condition."""
         study, bench, tables, counts = self.study, self.bench, [], {}
         for condition in study.conditions:
-            if condition == "base":
+            if condition in UNTRAINED:
                 checkpoints = students.untrained(study)
             else:
                 made = students.train_students(study, condition, rows, bench)
@@ -167,6 +168,8 @@ class Script:
 def script_seconds(study: Study, target: Target, folder: Path, home: Home) -> tuple[float, pl.DataFrame]:
     """Run the plain script; returns wall seconds and the comparison."""
     started = time.perf_counter()
+    if not isinstance(study.compute, Local):
+        raise SystemExit("the study must run on this machine's own worker processes")
     compute = PoolCompute(study.compute.processes, study.compute.threads)
     try:
         comparison = Script(study, target, folder, home, compute).run()

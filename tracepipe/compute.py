@@ -97,6 +97,15 @@ class PoolCompute:
         return self._pool
 
 
+def totals(figures: Sequence[Figures]) -> Figures:
+    """Add up what steps have reported; of memory, return the most."""
+    added: Figures = {"model steps": len(figures)} if figures else {}
+    for name, value in ((name, value) for one in figures for name, value in one.items() if name != "label"):
+        key = f"steps: {name}"
+        added[key] = max(added.get(key, 0), value) if "memory" in name else round(added.get(key, 0) + value, 3)
+    return added
+
+
 def all_of(futures: Sequence[Future[Figures]]) -> list[Figures]:
     """Wait for all steps; the first failure stops those not yet begun and is raised."""
     _, waiting = wait(futures, return_when=FIRST_EXCEPTION)

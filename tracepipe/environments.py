@@ -13,8 +13,8 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 LOCKS = CHECKOUT / "envs"
 
 _LOOK = (
-    "import importlib.metadata as m, json, sys; import tracepipe.worker; print(json.dumps({'python': sys.version.split()[0],"
-    "'packages': {d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}}))"
+    "import importlib.metadata as m, json, tracepipe.worker; "
+    "print(json.dumps({d.metadata['Name'].lower().replace('_', '-'): d.version for d in m.distributions()}))"
 )
 
 
@@ -103,7 +103,7 @@ def check(name: str, environments: Path) -> list[str]:
     looked = subprocess.run([python, "-c", _LOOK], capture_output=True, text=True, check=False)
     if looked.returncode:
         return [f"its Python cannot import tracepipe.worker: {looked.stderr.strip().splitlines()[-1]}"]
-    found = json.loads(looked.stdout)["packages"]
+    found = json.loads(looked.stdout)
     return [
         f"{package} is {found.get(package, 'missing')}, the lock says {version}"
         for package, version in wanted.items()

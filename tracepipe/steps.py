@@ -161,6 +161,7 @@ class TemplateSpec(_LookSpec):
 
     kind: Literal["templates"] = "templates"
     roles: tuple[TemplatedRole, ...]
+    sample: str
 
     def inputs(self) -> list[Path]:
         """Return the files and folders it reads; a hub id is none."""

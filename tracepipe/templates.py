@@ -25,7 +25,7 @@ TEMPLATE_GATES = {
 }
 """Gate name to what a failing role is."""
 
-_PROMPT, _TRACE, _ANSWER = "What is 2 + 2?", "2 + 2 = 4", "4"
+_PROMPT, _ANSWER = "What is 2 + 2?", "4"
 
 
 def roles(study: Study) -> list[tuple[str, Role]]:
@@ -36,7 +36,7 @@ def roles(study: Study) -> list[tuple[str, Role]]:
     return [*found, ("inverter", study.inverter), ("student", study.student)]
 
 
-def describe(tokenizer: Any, role: str, thinking: bool | None, max_length: int | None) -> dict[str, Any]:
+def describe(tokenizer: Any, role: str, thinking: bool | None, max_length: int | None, sample: str) -> dict[str, Any]:
     """Return a role's row of CHAT_TEMPLATES, without its model.
 
     Args:
@@ -44,6 +44,7 @@ def describe(tokenizer: Any, role: str, thinking: bool | None, max_length: int |
         role: Its name.
         thinking: As the study has it.
         max_length: Of a role that is trained; None for another.
+        sample: One of the study's prompts, of whose words the tokenizer is sure to know how to write an example.
     """
     begun = opening(tokenizer, _PROMPT, thinking)
     return {
@@ -56,14 +57,14 @@ def describe(tokenizer: Any, role: str, thinking: bool | None, max_length: int |
         "end_token": tokenizer.eos_token,
         "ends_as_template": _ends_as_template(tokenizer),
         "template": digest(tokenizer.chat_template),
-        "faults": [] if max_length is None else sorted(_probe(tokenizer, role, thinking, max_length)),
+        "faults": [] if max_length is None else sorted(_probe(tokenizer, role, thinking, max_length, sample)),
     }
 
 
-def _probe(tokenizer: Any, role: str, thinking: bool | None, max_length: int) -> Iterator[str]:
-    completion = _TRACE if role == "inverter" else reasoned(_TRACE, _ANSWER)
-    row = render(tokenizer, _PROMPT, completion, thinking)
-    yield from faults(tokenizer, row, _PROMPT, completion, _TRACE, max_length, thinking)
+def _probe(tokenizer: Any, role: str, thinking: bool | None, max_length: int, sample: str) -> Iterator[str]:
+    completion = sample if role == "inverter" else reasoned(sample, sample)
+    row = render(tokenizer, sample, completion, thinking)
+    yield from faults(tokenizer, row, sample, completion, sample, max_length, thinking)
 
 
 def _ends_as_template(tokenizer: Any) -> bool:

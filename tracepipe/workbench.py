@@ -161,12 +161,14 @@ class Workbench:
         faulty = json.loads(output.read_text(encoding="utf-8"))
         return [none_fail(gate, faulty[gate], f"{what}, of {examples.height}") for gate, what in RENDER_GATES.items()]
 
-    def templates(self, roles: Sequence[TemplatedRole]) -> list[dict[str, Any]]:
+    def templates(self, roles: Sequence[TemplatedRole], sample: str) -> list[dict[str, Any]]:
         """Look at every role's chat template; see `tracepipe.templates.describe`."""
         looked_at = [one.model_dump(mode="json") | {"model": weights_id(one.model)} for one in roles]
-        output = self.work / "templates" / f"{digest([looked_at, _RENDERING_VERSION])}.json"
+        output = self.work / "templates" / f"{digest([looked_at, sample, _RENDERING_VERSION])}.json"
         if not self._there(output):
-            self.compute.run([TemplateSpec(label="chat templates", roles=tuple(roles), output=str(output))])
+            self.compute.run(
+                [TemplateSpec(label="chat templates", roles=tuple(roles), sample=sample, output=str(output))]
+            )
         found: list[dict[str, Any]] = json.loads(output.read_text(encoding="utf-8"))
         return found
 

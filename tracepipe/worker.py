@@ -168,7 +168,8 @@ def _templates(spec: TemplateSpec) -> Figures:
     from tracepipe.templates import describe
 
     found = [
-        describe(AutoTokenizer.from_pretrained(one.model), one.role, one.thinking, one.max_length) for one in spec.roles
+        describe(AutoTokenizer.from_pretrained(one.model), one.role, one.thinking, one.max_length, spec.sample)
+        for one in spec.roles
     ]
     write_atomically(Path(spec.output), json.dumps(found).encode())
     return {"roles": len(found)}

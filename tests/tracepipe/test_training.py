@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from tests.conftest import MODELS
 from tracepipe.checkpoints import Checkpoints, Manifest, training_gates
 from tracepipe.compute import InProcessCompute, PoolCompute
-from tracepipe.engines.settings import Sampling
+from tracepipe.engines.generation import Asking
+from tracepipe.engines.settings import Sampling, TransformersEngine
 from tracepipe.identity import weights_id
 from tracepipe.records import EXAMPLES, from_rows
 from tracepipe.text import reasoned
@@ -74,25 +75,18 @@ def test_a_row_over_the_limit_is_named_before_training_could_cut_it(tokenizer: P
 
 
 @pytest.mark.parametrize(
-    ("completion", "trace"),
+    ("completion", "trace", "gate"),
     [
-        (ANSWER, TRACE),
-        (reasoned(f"{TRACE} <think> {TRACE}", ANSWER), TRACE),
-        (reasoned("A -2 10", ANSWER), TRACE),
-        (reasoned(TRACE, ANSWER), None),
+        (ANSWER, TRACE, "trace_kept"),
+        (reasoned(f"{TRACE} <think> {TRACE}", ANSWER), TRACE, "think_block_single"),
+        (reasoned("A -2 10", ANSWER), TRACE, "trace_kept"),
+        (reasoned(TRACE, ANSWER), None, "trace_kept"),
     ],
 )
 def test_a_trace_that_is_dropped_doubled_or_shortened_is_named(
-    tokenizer: PreTrainedTokenizerFast, completion: str, trace: str | None
+    tokenizer: PreTrainedTokenizerFast, completion: str, trace: str | None, gate: str
 ):
-    assert found_faults(tokenizer, completion, trace) == {"trace_once_in_labels"}
-
-
-def test_a_template_that_opens_the_think_block_itself_doubles_it(tokenizer: PreTrainedTokenizerFast):
-    tokenizer.chat_template = tokenizer.chat_template.replace(
-        "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
-    )
-    assert "trace_once_in_labels" in found_faults(tokenizer, reasoned(TRACE, ANSWER), TRACE)
+    assert found_faults(tokenizer, completion, trace) == {gate}
 
 
 def test_a_row_without_its_end_is_named(tokenizer: PreTrainedTokenizerFast):
@@ -105,7 +99,7 @@ def test_a_row_without_its_end_is_named(tokenizer: PreTrainedTokenizerFast):
 def test_a_row_whose_prompt_is_not_what_serving_would_send_is_named(tokenizer: PreTrainedTokenizerFast):
     completion = reasoned(TRACE, ANSWER)
     row = render(tokenizer, f"list {PROMPT}", completion)
-    assert "prompt_is_prefix" in set(faults(tokenizer, row, PROMPT, completion, TRACE, 256))
+    assert "prompt_as_served" in set(faults(tokenizer, row, PROMPT, completion, TRACE, 256))
 
 
 def test_the_render_gates_name_the_faulty_example(bench: Workbench):
@@ -113,7 +107,7 @@ def test_the_render_gates_name_the_faulty_example(bench: Workbench):
         trace=pl.when(pl.col("example_id") == "e_3").then(pl.lit("A +2 9")).otherwise(pl.col("trace"))
     )
     failed = {gate.name: gate.rows for gate in bench.render_gates(BASE, rows, 256) if not gate.passed}
-    assert failed == {"trace_once_in_labels": ("e_3",)}
+    assert failed == {"trace_kept": ("e_3",)}
 
 
 def job(seed: int = 0, recipe: Recipe = RECIPE) -> TrainingJob:
@@ -160,6 +154,7 @@ def test_training_that_did_nothing_fails_its_gates():
         recipe_hash="r",
         seed=0,
         weights="w",
+        changed=0.0,
         examples=8,
         losses=[0.5, 0.5, 0.6],
         sample=" ",
@@ -176,14 +171,14 @@ def test_generation_keeps_ids_and_finish_reasons_and_is_not_repeated(bench: Work
     requests = pl.DataFrame(
         {"id": ["long", "short"], "prompt": ["problem start 1 " + " ".join(["A +1"] * 9), "problem start 1 A +1"]}
     )
-    sampling = Sampling(temperature=0, max_new_tokens=12, batch_size=2)
-    (first,) = bench.generate([GenerationJob("test", BASE, requests, sampling, 0)])
+    asking = Asking(TransformersEngine(), Sampling(temperature=0, max_new_tokens=12))
+    (first,) = bench.generate([GenerationJob("test", BASE, requests, asking, 0)])
     assert first["id"].to_list() == ["long", "short"]
     assert first["finish_reason"].to_list() == ["length", "stop"]
     assert first["output_tokens"].to_list() == [12, len(first["text"][1].split()) + 1]
     generated = {path: path.stat().st_mtime_ns for path in (bench.work / "generated").iterdir()}
-    (again,) = bench.generate([GenerationJob("test", BASE, requests.reverse(), sampling, 0)])
-    (same,) = bench.generate([GenerationJob("test", BASE, requests, sampling, 0)])
+    (again,) = bench.generate([GenerationJob("test", BASE, requests.reverse(), asking, 0)])
+    (same,) = bench.generate([GenerationJob("test", BASE, requests, asking, 0)])
     assert same.equals(first)
     assert again.sort("id").drop("request_key").equals(first.sort("id").drop("request_key"))
     assert all(path.stat().st_mtime_ns == written for path, written in generated.items())

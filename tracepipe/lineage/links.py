@@ -59,6 +59,7 @@ _ITEM = _by("item_id", "benchmark_items")
 
 FAMILIES: Mapping[str, Family] = {
     "prompts": Family("prompt", records.PROMPTS, ("prompt_id",)),
+    "chat_templates": Family("chat template", records.CHAT_TEMPLATES, ("role",)),
     "benchmark_items": Family("benchmark item", records.BENCHMARK_ITEMS, ("item_id",)),
     "benchmark_scores": Family(
         "benchmark score",

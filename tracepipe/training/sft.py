@@ -219,7 +219,7 @@ def _arguments(recipe: Recipe, seed: int, planned: Plan, run: Run) -> Any:
         dataloader_pin_memory=torch.cuda.is_available(),
         logging_steps=max(1, steps // _LOSS_READINGS),
         save_strategy="steps",
-        **(chosen if recipe.validation else {"save_steps": max(1, -(-steps // SAVES)), "save_total_limit": 1}),
+        **(chosen if recipe.validation else {"save_steps": max(1, -(-steps // SAVES))}),
         report_to=list(run.report_to) or "none",
         disable_tqdm=True,
     )
@@ -237,13 +237,17 @@ def _assert_labels_kept(trainer: Any, rows: Sequence[Rendered], planned: Plan) -
 
 def _last_state(scratch: Path, planned: Plan) -> str | None:
     """Return the last state that was saved whole and by the same plan; others are removed."""
-    states = sorted(scratch.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    states = _states(scratch)
     whole = [state for state in states if _plan_of(state) == planned.identity()]
     if rank() == 0:
         for state in states:
             if state not in whole:
                 shutil.rmtree(state)
     return str(whole[-1]) if whole else None
+
+
+def _states(scratch: Path) -> list[Path]:
+    return sorted(scratch.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
 
 
 def _plan_of(state: Path) -> str | None:
@@ -257,8 +261,11 @@ def _mark_complete(planned: Plan) -> Any:
     class MarkComplete(TrainerCallback):  # type: ignore[misc]
         def on_save(self, args: Any, state: Any, _: Any, **__: Any) -> None:
             if rank() == 0:
-                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-                (folder / _COMPLETE).write_text(planned.identity(), encoding="utf-8")
+                latest = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                (latest / _COMPLETE).write_text(planned.identity(), encoding="utf-8")
+                for older in _states(Path(args.output_dir)):
+                    if not args.load_best_model_at_end and older != latest:
+                        shutil.rmtree(older)
 
     return MarkComplete()
 

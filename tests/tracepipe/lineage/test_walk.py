@@ -84,8 +84,12 @@ def test_the_request_of_a_local_model_can_be_computed_anew(finished: Home, tiny_
     nodes = {family_of(one.version.asset): one for one in score_walk(finished).all() if not one.repeated}
     trace, prompt = nodes["surrogate_traces"], nodes["inverter_examples"].children[-1]
     asked = trace.request
-    body = {"prompt": asked["wording"]["template"].format(prompt=prompt.row["prompt"]), **asked["sampling"]}
-    key = request_key(endpoint="transformers", base_url="", model=asked["weights"], body=body | {"seed": asked["seed"]})
+    body = {
+        "prompt": asked["wording"]["template"].format(prompt=prompt.row["prompt"]),
+        "dtype": asked["engine"]["dtype"],
+    }
+    body |= {name: asked[name] for name in ("sampling", "thinking", "seed")}
+    key = request_key(endpoint=asked["engine"]["endpoint"], base_url="", model=asked["weights"], body=body)
     assert key == trace.row["request_key"]
 
 
