@@ -107,6 +107,7 @@ def _train(spec: TrainSpec) -> Figures:
     checkpoints = Checkpoints(Path(spec.checkpoints))
     work = Run(
         scratch=checkpoints.scratch(spec.checkpoint_id),
+        curves=checkpoints.root.parent / "curves" / spec.checkpoint_id,
         report_to=spec.training.report_to,
     )
 

@@ -28,6 +28,7 @@ from tracepipe.records import EXAMPLES, PROMPTS, empty
 from tracepipe.study import Study, load_study
 
 STUDY_TABLES = {
+    "chat_templates",
     "prompts",
     "rejected_prompts",
     "benchmark_items",

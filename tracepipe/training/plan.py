@@ -14,7 +14,7 @@ from tracepipe.training.recipe import Recipe
 _NEIGHBOURHOOD = 50  # steps whose examples are sorted by length together where they are padded
 
 Forward = list[int]
-"""The examples of one forward pass, by index."""
+"""The examples of one forward pass, by index; it may be empty where devices do not divide a step."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,6 @@ def _padded(dealt: list[list[int]], lengths: Sequence[int], size: int, devices: 
     batch = len(dealt[0])
     per_step = -(-batch // size)
     per_step += -per_step % devices
-    per_step = min(per_step, batch - batch % devices)
     forwards: list[Forward] = []
     for step in dealt:
         ordered = sorted(step, key=lengths.__getitem__)
@@ -129,8 +128,6 @@ def _packed(dealt: list[list[int]], lengths: Sequence[int], room: int, devices: 
 
 def _fill(step: list[int], lengths: Sequence[int], room: int, bins: int) -> list[Forward] | None:
     """Share a step's examples out over so many bins, evenly; None where they do not fit."""
-    if bins > len(step):
-        raise ValueError(f"{len(step)} examples cannot be shared out over {bins} forward passes")
     contents: list[Forward] = [[] for _ in range(bins)]
     totals = [0] * bins
     for index in sorted(step, key=lambda one: -lengths[one]):

@@ -16,7 +16,7 @@ from tracepipe.engines.transformers import quieten
 from tracepipe.identity import digest
 from tracepipe.training.plan import Forward, Plan, plan, validation_forwards
 from tracepipe.training.recipe import Recipe
-from tracepipe.training.render import Rendered, render
+from tracepipe.training.render import IGNORED, Rendered, render
 from tracepipe.training.weights import finish
 
 VERSION = "2"
@@ -32,13 +32,13 @@ class Run:
 
     Attributes:
         scratch: Folder for states from which a killed training goes on.
+        curves: Folder for the files of loggers.
         report_to: Loggers of curves besides ours.
-        curves: Folder for their files.
     """
 
     scratch: Path
+    curves: Path
     report_to: tuple[str, ...] = ()
-    curves: Path | None = None
 
 
 def rank() -> int:
@@ -77,6 +77,8 @@ def fine_tune(
         The training loss, one mean per logging interval (about thirty).
     """
     quieten()
+    # Loggers take their folder from the environment alone.
+    os.environ |= {"TENSORBOARD_LOGGING_DIR": str(run.curves), "TRACKIO_DIR": str(run.curves)}
     tokenizer = _tokenizer(base)
     rows = [render(tokenizer, prompt, completion, thinking) for prompt, completion in examples]
     held = _held_out(rows, recipe)
@@ -170,10 +172,12 @@ class _Collator:
         padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
         self._collate = DataCollatorForLanguageModeling(pad_token_id=padding, padding_free=packed)
         self._rows = rows
+        # A device without examples in a round still takes part in it, and learns nothing.
+        self._nothing = Rendered(rows[0].input_ids[:2], [IGNORED] * 2)
 
     def __call__(self, forwards: list[dict[str, Forward]]) -> Any:
         (forward,) = forwards
-        rows = [self._rows[index] for index in forward["rows"]]
+        rows = [self._rows[index] for index in forward["rows"]] or [self._nothing]
         return self._collate([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
 
 
@@ -182,11 +186,12 @@ def _arguments(recipe: Recipe, seed: int, planned: Plan, run: Run) -> Any:
     from trl import SFTConfig
 
     steps = planned.steps
-    measured = max(1, steps // recipe.validations)
+    logged = max(1, steps // _LOSS_READINGS)
+    # A state is saved where a mean of the loss has just been logged, so that none is lost with a killed training.
+    saved = logged * max(1, round(steps / (recipe.validations if recipe.validation else SAVES) / logged))
     chosen = {
         "eval_strategy": "steps",
-        "eval_steps": measured,
-        "save_steps": measured,
+        "eval_steps": saved,
         "load_best_model_at_end": True,
         "metric_for_best_model": "eval_loss",
         "save_total_limit": 2,
@@ -217,9 +222,10 @@ def _arguments(recipe: Recipe, seed: int, planned: Plan, run: Run) -> Any:
         activation_checkpointing=recipe.gradient_checkpointing,
         use_cpu=not torch.cuda.is_available(),
         dataloader_pin_memory=torch.cuda.is_available(),
-        logging_steps=max(1, steps // _LOSS_READINGS),
+        logging_steps=logged,
         save_strategy="steps",
-        **(chosen if recipe.validation else {"save_steps": max(1, -(-steps // SAVES))}),
+        save_steps=saved,
+        **(chosen if recipe.validation else {}),
         report_to=list(run.report_to) or "none",
         disable_tqdm=True,
     )
