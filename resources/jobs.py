@@ -1,5 +1,6 @@
 """What all ways of running a step outside this process share: its file, its log, and what came of it."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from tracepipe.steps import StepSpec, TrainSpec, travelling
 from tracepipe.worker import Figures
 
 _LAST_CHARACTERS = 4000
+
+# Each session of Pipes says that its own reader is a preview, once a step.
+warnings.filterwarnings("ignore", category=dg.PreviewWarning, module=r"dagster\._core\.pipes")
 
 
 class StepFailed(RuntimeError):

@@ -34,7 +34,7 @@ class RayCompute:
         client = _client(self._settings.address)
         gpus = spec.gpus if self._settings.gpu_pool else 0
         place = self._launching.travel(spec, shared=True)
-        command = command_for(spec, "python", place, gpu=bool(gpus))
+        command = command_for(spec, self._settings.interpreters.get(spec.stack, "python"), place, gpu=bool(gpus))
         environment = dict(self._settings.runtime_env)
         environment["env_vars"] = {**self._launching.variables, **environment.get("env_vars", {})}
         try:

@@ -1,10 +1,11 @@
 """Where model steps run: the study key `compute`. It decides no row and no weight, only where and how fast."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from tracepipe.spec import Spec, resolve_path
+from tracepipe.spec import Spec
 
 Stack = Literal["train", "vllm"]
 Strategy = Literal["ddp", "fsdp2", "deepspeed_zero3"]
@@ -40,7 +41,9 @@ class _Interpreters(_Compute):
     @field_validator("interpreters")
     @classmethod
     def _resolved(cls, value: dict[Stack, str], info: ValidationInfo) -> dict[Stack, str]:
-        return {stack: resolve_path(place, info) for stack, place in value.items()}
+        """Resolve paths against the file's folder, and no links: the Python of an environment is a link out of it."""
+        folder: Path = (info.context or {}).get("folder", Path.cwd())
+        return {stack: str((folder / one).absolute()) if "/" in one else one for stack, one in value.items()}
 
 
 class Subprocess(_Interpreters):
@@ -51,8 +54,8 @@ class Subprocess(_Interpreters):
     threads: int = Field(1, gt=0, description="PyTorch threads per process")
 
 
-class Ray(_Compute):
-    """One Ray job a step (`dagster-ray`)."""
+class Ray(_Interpreters):
+    """One Ray job a step (`dagster-ray`); a stack without an interpreter runs under the cluster's `python`."""
 
     kind: Literal["ray"]
     address: str = Field("http://127.0.0.1:8265", description="of the cluster's dashboard")
