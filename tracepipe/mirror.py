@@ -193,8 +193,8 @@ class Mirror:
         parts = []
         for number, body in enumerate(_pieces(file), start=1):
             checksum = base64.b64encode(hashlib.sha256(body).digest()).decode()
-            tag = there.get((number, checksum))
-            if tag is None:
+            tag = there.get(number, {}).get("ETag")
+            if tag is None or not _same(there[number], body, checksum):
                 tag = self._client.upload_part(
                     Bucket=self._bucket, Key=key, UploadId=upload, PartNumber=number, Body=body, ChecksumSHA256=checksum
                 )["ETag"]
@@ -217,13 +217,15 @@ class Mirror:
     def _note_of(self, key: str, sha: str) -> Path:
         return self.root / "uploads" / digest([self.url, key, sha])
 
-    def _parts_there(self, key: str, upload: str) -> dict[tuple[int, str], str]:
-        """Return part number and checksum of what has arrived; an upload that S3 has given up is begun anew."""
+    def _parts_there(self, key: str, upload: str) -> dict[int, Mapping[str, Any]]:
         pages = self._client.get_paginator("list_parts").paginate(Bucket=self._bucket, Key=key, UploadId=upload)
-        found = [part for page in pages for part in page.get("Parts", ())]
-        return {
-            (part["PartNumber"], part["ChecksumSHA256"]): part["ETag"] for part in found if "ChecksumSHA256" in part
-        }
+        return {part["PartNumber"]: part for page in pages for part in page.get("Parts", ())}
+
+
+def _same(part: Mapping[str, Any], body: bytes, checksum: str) -> bool:
+    """Whether a part that has arrived is this one; stores that list no checksums name parts by their MD5."""
+    md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()
+    return bool(part.get("ChecksumSHA256") == checksum or part["ETag"].strip('"') == md5)
 
 
 def mirror_at(root: Path, url: str) -> Mirror:
