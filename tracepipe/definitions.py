@@ -4,17 +4,20 @@ The study is the one named by the environment variable TRACEPIPE_STUDY, a file o
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 
 from assets import build_assets
 from assets.automation import new_targets_sensor, recollect_schedule, recollected
+from resources import doctor
 from resources.compute import ComputeResource
 from resources.forget import forget, require_ended
 from resources.home import HomeResource
 from resources.launch import JOB, Outcome, instance, prepare_dagster_home, run_job
 from resources.registry import RegistryResource
+from tracepipe.doctor import Finding
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.lineage.purge import Plan, purge
 from tracepipe.study import Study, load_study
@@ -24,10 +27,12 @@ RECOLLECT = "recollect"
 __all__ = [
     "build_definitions",
     "defs",
+    "examine_runs",
     "find_study",
     "prepare_dagster_home",
     "purge_target",
     "run_study",
+    "run_under_way",
     "targets_folder",
 ]
 
@@ -71,7 +76,7 @@ def run_study(study: Study, home: Home, targets: Path, target: str | None, selec
 
 def purge_target(home: Home, plan: Plan) -> Path:
     """Remove all that derives from a target; see `tracepipe.lineage.purge.purge`."""
-    studies = [folder for folder in home.root.glob("dagster/*") if folder.is_dir()]
+    studies = _dagster_homes(home)
     for folder in studies:
         require_ended(folder)
 
@@ -80,6 +85,21 @@ def purge_target(home: Home, plan: Plan) -> Path:
             forget(folder, plan.covers, [(asset, of) for study, asset, of in plan.stale if study == folder.name])
 
     return purge(home, plan, forget_everywhere)
+
+
+def examine_runs(home: Home, *, repair: bool) -> Iterator[Finding]:
+    """Look at the runs and pools of every study; see `resources.doctor.examine_runs`."""
+    for folder in _dagster_homes(home):
+        yield from doctor.examine_runs(folder, repair=repair)
+
+
+def run_under_way(home: Home) -> bool:
+    """Whether a run of any study is under way."""
+    return any(doctor.under_way(folder) for folder in _dagster_homes(home))
+
+
+def _dagster_homes(home: Home) -> list[Path]:
+    return sorted(folder for folder in home.root.glob("dagster/*") if folder.is_dir())
 
 
 @dg.definitions

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tracepipe import __version__
-from tracepipe.cli import export, lineage, money, runs, scores, targets
+from tracepipe.cli import export, lineage, machine, money, runs, scores, targets
 from tracepipe.cli.options import BAD_INPUT, SeedOption
 from tracepipe.spec import SpecError
 from tracepipe.terminal import console, errors, shown_progress
@@ -21,6 +21,7 @@ miniature_app = typer.Typer(no_args_is_help=True, help="The laptop-size world.")
 app.add_typer(targets.app, name="targets")
 app.add_typer(lineage.app, name="lineage")
 app.add_typer(export.app, name="export")
+app.add_typer(machine.app, name="envs")
 app.add_typer(miniature_app, name="miniature")
 for command in (
     runs.demo,
@@ -33,6 +34,7 @@ for command in (
     scores.fidelity,
     scores.grade,
     scores.power,
+    machine.doctor,
 ):
     app.command()(command)
 
