@@ -30,8 +30,8 @@ class EcsCompute:
         """Nothing is held."""
 
     def _launch(self, spec: StepSpec) -> Figures:
-        client = _ecs_client()
         place = self._launching.travel(spec, shared=False)
+        client = _ecs_client()
         try:
             invocation = client.run(
                 context=self._launching.context, run_task_params=task_parameters(self._settings, spec, place)
@@ -87,8 +87,8 @@ class KubernetesCompute:
         """Nothing is held."""
 
     def _launch(self, spec: StepSpec) -> Figures:
-        client = _kubernetes_client()
         place = self._launching.travel(spec, shared=False)
+        client = _kubernetes_client()
         try:
             invocation = client.run(
                 context=self._launching.context,
