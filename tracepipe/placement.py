@@ -1,5 +1,6 @@
 """Where model steps run: the study key `compute`. It decides no row and no weight, only where and how fast."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -90,3 +91,30 @@ class Kubernetes(_Compute):
 
 
 Compute = Annotated[Local | Subprocess | Ray | Ecs | Kubernetes, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """Figures of a GPU: dense bfloat16 operations per second, TFLOP/s; memory, GiB; its bandwidth, TB/s."""
+
+    teraflops: float
+    memory_gib: float
+    bandwidth: float
+
+
+GPUS = {
+    "h200": Gpu(989, 141, 4.8),
+    "h100": Gpu(989, 80, 3.35),
+    "a100": Gpu(312, 80, 2.0),
+    "l40s": Gpu(362, 48, 0.86),
+    "rtx4090": Gpu(165, 24, 1.0),
+}
+
+
+class Hardware(Spec):
+    """What an estimate counts with; it decides nothing else."""
+
+    gpu: Literal["h200", "h100", "a100", "l40s", "rtx4090"] = "h100"
+    count: int = Field(8, gt=0)
+    usd_per_hour: float = Field(2.5, ge=0, description="of one GPU")
+    writers: int = Field(64, gt=0, description="texts that are written at once on one GPU")

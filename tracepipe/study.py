@@ -7,7 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from tracepipe.engines.settings import Engine, Fraction, TransformersEngine
 from tracepipe.identity import data_stamps, digest
-from tracepipe.placement import Compute, Local
+from tracepipe.placement import Compute, Hardware, Local
 from tracepipe.roles import Exposure, FunctionCompressor, Inverter, ModelCompressor, Student, Surrogate
 from tracepipe.spec import Slug, Spec, load_spec, resolve_data
 from tracepipe.words import Words
@@ -185,6 +185,7 @@ class Study(Spec):
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     engine: Engine = Field(TransformersEngine(), description="of every role that names none of its own")
     compute: Compute = Local()
+    hardware: Hardware = Field(Hardware(), description="for `tracepipe estimate`")
     summary_style: SummaryStyle = SummaryStyle()
     decontamination: Decontamination = Decontamination()
     fidelity_words: Words = Field("one_line", description="how fidelity finds words; sentences needs NLTK's punkt_tab")

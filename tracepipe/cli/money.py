@@ -1,8 +1,8 @@
 """`tracepipe estimate, retry`: what a collection costs, and what to buy again."""
 
 import json
-from dataclasses import asdict
-from typing import Annotated
+from dataclasses import asdict, fields
+from typing import Annotated, Any
 
 import polars as pl
 import typer
@@ -15,8 +15,9 @@ from tracepipe.journal import Sink
 from tracepipe.records import OUTCOMES
 from tracepipe.registry import find_target
 from tracepipe.report.tables import Grid
+from tracepipe.sizing import Assumptions, Sizing, Stage, price_tag, total_range
 from tracepipe.spec import SpecError
-from tracepipe.study import load_study
+from tracepipe.study import Study, load_study
 from tracepipe.terminal import console, errors, print_grid, shown_progress
 
 _COLLECTED = "key:target_outputs or key:dead_letters or key:target_attempts"
@@ -24,11 +25,69 @@ _COLLECTED = "key:target_outputs or key:dead_letters or key:target_attempts"
 
 def estimate(
     study: StudyName,
-    target: TargetName,
+    target: Annotated[str | None, typer.Option(help="name of a target: adds what it bills")] = None,
     probe: Annotated[int, typer.Option(min=0, help="ask so many rows first, which is paid and kept")] = 0,
+    rough: Annotated[bool, typer.Option("--rough", help="read no prompts; every stage by stated assumptions")] = False,
+    assume: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, replaces an assumption; repeatable")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what collecting a study's prompts from a target will cost, and how long it will take."""
+    """Say what a study costs: every stage by stated assumptions, and a target's collection by its own prompts."""
+    from tracepipe import definitions as place
+
+    loaded = load_study(place.find_study(study))
+    found = find_target(place.targets_folder(), target)[0] if target else None
+    assumed = _assumed(assume or [])
+    stages = Sizing(loaded, found, assumed, loaded.hardware).stages()
+    sized = {"stages": [asdict(one) for one in stages], "assumptions": asdict(assumed)}
+    if target is None or rough:
+        _print_sizing(loaded, sized, stages, assumed, as_json)
+        return
+    estimated = _estimate_collection(study, target, probe)
+    if as_json:
+        print(json.dumps({**asdict(estimated), **sized}))
+        return
+    _print_sizing(loaded, sized, stages, assumed, as_json)
+    _print_estimate(estimated, target)
+
+
+def _assumed(replaced: list[str]) -> Assumptions:
+    names = {one.name for one in fields(Assumptions)}
+    changes = dict[str, float]()
+    for one in replaced:
+        name, _, value = one.partition("=")
+        try:
+            changes[name] = float(value)
+        except ValueError:
+            raise SpecError(f"--assume: '{one}' is not NAME=NUMBER") from None
+        if name not in names:
+            raise SpecError(f"--assume: there is no '{name}'; there are: {', '.join(sorted(names))}")
+    return Assumptions(**changes)
+
+
+def _print_sizing(
+    study: Study, sized: dict[str, Any], stages: list[Stage], assumed: Assumptions, as_json: bool
+) -> None:
+    if as_json:
+        print(json.dumps(sized))
+        return
+    rows = tuple(
+        (one.stage, one.what, f"{one.usd:,.2f}", f"{one.gpu_hours:,.1f}", f"{one.disk_gib:,.2f}") for one in stages
+    )
+    print_grid(Grid(("stage", "what", "USD", "GPU-hours", "disk GiB"), rows), f"{study.name}: by assumption")
+    hardware = study.hardware
+    wall = stages[-1].gpu_hours / hardware.count
+    whole = total_range(stages)
+    for line in (
+        f"price     {price_tag(stages, hardware)}; with throughput and lengths as uncertain as they are, "
+        f"{whole.low:,.0f} to {whole.high:,.0f} USD",
+        f"time      {wall:,.1f} h where all GPUs are always busy",
+        f"assumed   {', '.join(assumed.in_words())}",
+        f"hardware  {hardware.count} x {hardware.gpu} at {hardware.usd_per_hour:g} USD an hour each",
+    ):
+        console.print(line, highlight=False, markup=False)
+
+
+def _estimate_collection(study: str, target: str, probe: int) -> Estimate:
     from tracepipe import definitions as place
     from tracepipe.collection import CollectionStopped, collect
     from tracepipe.estimate import estimate as estimate_collection
@@ -46,11 +105,7 @@ def estimate(
         except (CollectionStopped, ServingError) as stop:
             errors.print(f"error: {stop}", markup=False, highlight=False)
             raise typer.Exit(FAILED) from None
-    estimated = estimate_collection(prompts, found, journal)
-    if as_json:
-        print(json.dumps(asdict(estimated)))
-    else:
-        _print_estimate(estimated, found.partition)
+    return estimate_collection(prompts, found, journal)
 
 
 def _prompts(study: str) -> pl.DataFrame:
