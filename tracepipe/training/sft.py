@@ -84,7 +84,9 @@ def fine_tune(
     held = _held_out(rows, recipe)
     learnt = [row for index, row in enumerate(rows) if index not in held]
     planned = plan([len(row.input_ids) for row in learnt], recipe, seed, devices())
-    trainer = _trainer(base, tokenizer, recipe, seed, planned, learnt, [rows[index] for index in sorted(held)], run)
+    trainer = build_trainer(
+        base, tokenizer, recipe, seed, planned, learnt, [rows[index] for index in sorted(held)], run
+    )
     trainer.add_callback(_progress_callback(label, planned))
     trainer.add_callback(_mark_complete(planned))
     _assert_labels_kept(trainer, learnt, planned)
@@ -112,7 +114,7 @@ def _held_out(rows: Sequence[Rendered], recipe: Recipe) -> set[int]:
     return set(by_content[:count])
 
 
-def _trainer(
+def build_trainer(
     base: str,
     tokenizer: Any,
     recipe: Recipe,
@@ -122,6 +124,18 @@ def _trainer(
     held: Sequence[Rendered],
     run: Run,
 ) -> Any:
+    """Return TRL's trainer over planned forward passes.
+
+    Args:
+        base: Folder or hub id.
+        tokenizer: The model's.
+        recipe: How to learn.
+        seed: Of adapters and dropout.
+        planned: Which of `learnt` share forward passes and steps.
+        learnt: The rows to learn from.
+        held: The rows to measure a loss on; none where the recipe validates nothing.
+        run: Where it works.
+    """
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, PrinterCallback
