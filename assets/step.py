@@ -1,6 +1,7 @@
 """How a table is declared, and what its step is given: it reads what it declared and nothing else."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,10 @@ class Step:
     def journal(self) -> Journal:
         """The target's raw responses."""
         return self._home.journal(self.target.name)
+
+    def collecting(self) -> AbstractContextManager[None]:
+        """Keep the target's journals safe while it is asked."""
+        return self._home.collecting()
 
     @property
     def trace_sink(self) -> Sink:

@@ -83,7 +83,7 @@ def _target_outputs(step: Step) -> Made:
     prompts = step.read("prompts").filter(split="target")
     target, journal = step.target, step.journal
     if collection.waits(prompts, target, journal):
-        with reachable(target, step.target_folder, step.trace_sink.path) as base_url:
+        with step.collecting(), reachable(target, step.target_folder, step.trace_sink.path) as base_url:
             collection.collect(prompts, target, base_url=base_url, journal=journal, trace_sink=step.trace_sink)
     rows = outputs.read_outputs(prompts, target, journal)
     probe = collection.probe_of(rows.head(target.probe))

@@ -1,6 +1,5 @@
 """The folder in which everything lies, or its mirror of a place on S3."""
 
-from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
@@ -12,12 +11,11 @@ from tracepipe.spec import SpecError
 
 
 class HomeResource(dg.ConfigurableResource[None]):
-    """Opens the home, keeps its mirror up to date during a run, and rebuilds the lineage catalogue after it."""
+    """Opens the home, fetches its mirror's events before a run, and rebuilds the lineage catalogue after it."""
 
     root: str
     store: str = ""
     _home: Home | None = PrivateAttr(default=None)
-    _following: ExitStack = PrivateAttr(default_factory=ExitStack)
 
     @property
     def home(self) -> Home:
@@ -28,16 +26,13 @@ class HomeResource(dg.ConfigurableResource[None]):
         return self._home
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Fetch what says which tables there are, and the journals; these go back as they grow."""
-        mirror = self.home.mirror
-        if mirror is not None:
-            mirror.pull_events()
-            mirror.pull_all("responses/", "withheld/traces/")
-            self._following.enter_context(mirror.following(self.home.journals))
+        """Fetch what says which tables there are, and the journals that they are read from."""
+        if self.home.mirror is not None:
+            self.home.mirror.pull_events()
+            self.home.mirror.pull_all("responses/", "withheld/traces/")
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
-        """Bring journals, reports and catalogue up to date with what the run wrote, however it ended."""
-        self._following.close()
+        """Bring reports and catalogue up to date with what the run wrote, however it ended."""
         if self.home.mirror is not None:
             for folder in self.home.root.glob("reports"):
                 self.home.mirror.push(folder)

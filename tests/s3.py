@@ -1,5 +1,6 @@
 """S3 on loopback: moto's server, with a bucket of its own for every place that is asked for."""
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ CREDENTIALS = {
 @contextmanager
 def serving() -> Iterator[str]:
     """Run the server, with the environment that leads to it, and yield its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

@@ -20,9 +20,11 @@ from resources.registry import RegistryResource
 from tracepipe.doctor import Finding
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.lineage.purge import Plan, purge
+from tracepipe.placement import Local
 from tracepipe.study import Study, load_study
 
 RECOLLECT = "recollect"
+_ASSETS_AT_ONCE = 4
 
 __all__ = [
     "build_definitions",
@@ -58,13 +60,28 @@ def build_definitions(study: Study, home: Home, targets: Path) -> dg.Definitions
         ],
         sensors=[new_targets_sensor(JOB)],
         schedules=[recollect_schedule(study, RECOLLECT)],
-        executor=dg.in_process_executor,
+        executor=_executor(study),
         resources={
             "home": HomeResource(root=str(home.root), store=home.mirror.url if home.mirror else ""),
             "registry": RegistryResource(folder=str(targets)),
             "compute": ComputeResource(settings=study.compute.model_dump_json()),
         },
     )
+
+
+def _executor(study: Study) -> dg.ExecutorDefinition:
+    """Return how runs started from the UI go through their steps; `tracepipe run` goes through them one by one.
+
+    The miniature's steps are short, and a process for each would cost more than the step. Where model steps run
+    somewhere else, several assets wait for them side by side.
+    """
+    if isinstance(study.compute, Local):
+        return dg.in_process_executor
+    start = {"forkserver": {"preload_modules": ["tracepipe.definitions"]}}
+    side_by_side: dg.ExecutorDefinition = dg.multiprocess_executor.configured(
+        {"start_method": start, "max_concurrent": _ASSETS_AT_ONCE}, name="multiprocess"
+    )
+    return side_by_side
 
 
 def run_study(study: Study, home: Home, targets: Path, target: str | None, selection: str | None) -> Outcome:

@@ -1,6 +1,8 @@
 """Where everything lies: one folder for tables, checkpoints, responses, the catalogue and reports."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,10 +104,15 @@ class Home:
         """The environments that `tracepipe envs build` has built."""
         return self.root / "envs"
 
-    @property
-    def journals(self) -> tuple[Path, Path]:
-        """The folders of the files that grow while a target is asked: responses, and hidden traces."""
-        return self.responses, self._withheld_root / "traces"
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep journals on S3 up to date while a target is asked, where that is where the home lies."""
+        if self.mirror is None:
+            yield
+            return
+        self.mirror.pull_all("responses/", "withheld/traces/")
+        with self.mirror.following([self.responses, self._withheld_root / "traces"]):
+            yield
 
     @property
     def tombstones(self) -> Path:

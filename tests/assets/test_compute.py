@@ -22,8 +22,9 @@ from resources.cluster import pod_spec, task_parameters
 from resources.subprocesses import Gpus
 from tests import s3
 from tests.conftest import TARGETS, write_study
-from tracepipe.definitions import run_study
+from tracepipe.definitions import purge_target, run_study
 from tracepipe.home import CHECKOUT, Home
+from tracepipe.lineage.purge import plan_purge
 from tracepipe.mirror import mirror_at
 from tracepipe.placement import Ecs, Kubernetes, Training
 from tracepipe.steps import TemplatedRole, TemplateSpec, TrainSpec, arrived, travelling
@@ -84,7 +85,7 @@ def test_a_killed_run_leaves_no_process_behind(tmp_path: Path, study_content: di
     study_content["student"]["recipe"]["max_steps"] = study_content["inverter"]["recipe"]["max_steps"] = 5000
     write_study(tmp_path, study_content | {"compute": {"kind": "subprocess", "processes": 2}})
     program = (
-        "import sys; from pathlib import Path; from tracepipe.definitions import run_study; "
+        "import sys; from pathlib import Path; from tracepipe.definitions import purge_target, run_study; "
         "from tracepipe.home import Home; from tracepipe.study import load_study; "
         f"run_study(load_study(Path({str(tmp_path / 'tiny.yaml')!r})), Home(Path({str(tmp_path / 'home')!r})), "
         f"Path({str(TARGETS)!r}), 'miniature', '+key:inverter/*')"
@@ -179,6 +180,30 @@ def test_a_home_on_s3_makes_the_same_rows_and_survives_the_loss_of_this_machine(
     events = [event for event in elsewhere.store("tiny").root.rglob("*.json") if event.name != "current.json"]
     assert events
     assert all(s3.CREDENTIALS["AWS_SECRET_ACCESS_KEY"].encode() not in path.read_bytes() for path in files(elsewhere))
+
+
+def test_a_purge_reaches_what_lies_on_s3(on_s3: Home, tiny_study: Study, tmp_path: Path):
+    assert run_study(tiny_study, on_s3, TARGETS, "miniature", "+key:target_outputs").failures == ()
+    assert on_s3.mirror is not None
+    before = keys(on_s3)
+    assert any("target_outputs/miniature" in key for key in before)
+    on_s3.mirror.pull_all()
+    purge_target(on_s3, plan_purge(on_s3, "miniature"))
+    after = keys(on_s3)
+    assert after < before | {key for key in after if key.endswith("tombstones/miniature.json")}
+    assert not [key for key in after if "/miniature/" in key]
+    assert any("tables/tiny/prompts" in key for key in after)
+    (journal,) = [key for key in after if "responses/" in key]
+    elsewhere = Home(tmp_path / "elsewhere", mirror_at(tmp_path / "elsewhere", on_s3.mirror.url))
+    assert elsewhere.mirror is not None
+    assert elsewhere.mirror.pull(elsewhere.root / "responses" / "miniature.jsonl")
+    assert json.loads((elsewhere.root / "responses" / "miniature.jsonl").read_text())["kind"] == "purged"
+    assert journal.endswith("responses/miniature.jsonl")
+
+
+def keys(home: Home) -> set[str]:
+    assert home.mirror is not None
+    return set(home.mirror._keys(home.mirror._prefix))
 
 
 def files(home: Home) -> list[Path]:

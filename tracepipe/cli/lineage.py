@@ -270,6 +270,8 @@ def purge(
     from tracepipe.lineage.purge import plan_purge
 
     home = Home.default()
+    if home.mirror is not None:
+        home.mirror.pull_all()
     plan = plan_purge(home, target)
     if plan.empty:
         raise SpecError(f"nothing derives from '{target}' in {home.root}")

@@ -99,7 +99,7 @@ def _estimate_collection(study: str, target: str, probe: int) -> Estimate:
     journal, sink = home.journal(found.name), Sink(home.trace_log(found.name))
     if probe:
         try:
-            with shown_progress(), reachable(found, path.parent, sink.path) as base_url:
+            with shown_progress(), home.collecting(), reachable(found, path.parent, sink.path) as base_url:
                 asked = found.model_copy(update={"probe": 0, "delivery": "live"})
                 collect(prompts.head(probe), asked, base_url=base_url, journal=journal, trace_sink=sink)
         except (CollectionStopped, ServingError) as stop:
@@ -167,7 +167,8 @@ def retry(
     console.print(f"{again.height} rows, at most {worst:.4f} USD", highlight=False)
     if again.height and (yes or typer.confirm("ask them again?")):
         sink = Sink(home.trace_log(found.name))
-        reopen(found, home.journal(found.name), sink, again["request_key"].to_list())
+        with home.collecting():
+            reopen(found, home.journal(found.name), sink, again["request_key"].to_list())
         run_study(study, target, None, _COLLECTED, as_json)
 
 

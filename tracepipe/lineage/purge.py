@@ -115,7 +115,8 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
     """Carry a plan out. The tables go last: they say which checkpoints were the target's.
 
     Args:
-        home: Where everything lies.
+        home: Where everything lies; on S3, what is not here afterwards is removed there, so it was fetched whole
+            before the plan was made.
         plan: See `plan_purge`.
         forget: Takes the target's runs out of Dagster.
 
@@ -146,6 +147,10 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
     for folder in sorted(plan.folders, key=lambda path: "tables" in path.parts):
         shutil.rmtree(folder)
     _finish(tombstone)
+    if home.mirror is not None:
+        home.mirror.forget_missing("")
+        for kept in (path for path in (tombstone, journal.path) if path.exists()):
+            home.mirror.push(kept)
     home.rebuild_catalogue()
     return tombstone
 
