@@ -1,10 +1,8 @@
 """Model steps as ECS tasks and Kubernetes pods; their files travel through the store on S3."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from resources.jobs import Launching, StepFailed
-from tracepipe.compute import side_by_side
+from resources.jobs import Elsewhere, Launching, StepFailed
 from tracepipe.launching import command_for
 from tracepipe.placement import Ecs, Kubernetes
 from tracepipe.spec import SpecError
@@ -12,33 +10,25 @@ from tracepipe.steps import StepSpec
 from tracepipe.worker import Figures
 
 
-class EcsCompute:
+class EcsCompute(Elsewhere):
     """One ECS task a step; its image holds the environment of the step's stack."""
 
     def __init__(self, settings: Ecs, launching: Launching) -> None:
+        place = f"ECS, task {settings.task_definition}, up to {settings.parallel} at once"
+        super().__init__(launching, settings.training, place, settings.parallel)
         self._settings = settings
-        self._launching = launching
-        self.training = settings.training
-        self.place = f"ECS, task {settings.task_definition}, up to {settings.parallel} at once"
-        self.figures: list[Figures] = []
 
-    def run(self, specs: Sequence[StepSpec]) -> None:
-        """Run all steps, as many at once as the study allows."""
-        self.figures += side_by_side(self._launch, specs, self._settings.parallel)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _launch(self, spec: StepSpec) -> Figures:
-        place = self._launching.travel(spec, shared=False)
+    def launch(self, spec: StepSpec) -> Figures:
+        """Run one step; see `Elsewhere`."""
+        place = self.launching.travel(spec, shared=False)
         client = _ecs_client()
         try:
             invocation = client.run(
-                context=self._launching.context, run_task_params=task_parameters(self._settings, spec, place)
+                context=self.launching.context, run_task_params=task_parameters(self._settings, spec, place)
             )
         except RuntimeError as error:
             raise StepFailed(f"{spec.label}: {error}") from None
-        return self._launching.figures(spec, invocation)
+        return self.launching.figures(spec, invocation)
 
 
 def task_parameters(settings: Ecs, spec: StepSpec, place: str) -> dict[str, Any]:
@@ -69,29 +59,21 @@ def _ecs_client() -> Any:
     return PipesECSClient()
 
 
-class KubernetesCompute:
+class KubernetesCompute(Elsewhere):
     """One pod a step; its image holds the environment of the step's stack."""
 
     def __init__(self, settings: Kubernetes, launching: Launching) -> None:
+        place = f"Kubernetes, image {settings.image}, up to {settings.parallel} pods"
+        super().__init__(launching, settings.training, place, settings.parallel)
         self._settings = settings
-        self._launching = launching
-        self.training = settings.training
-        self.place = f"Kubernetes, image {settings.image}, up to {settings.parallel} pods"
-        self.figures: list[Figures] = []
 
-    def run(self, specs: Sequence[StepSpec]) -> None:
-        """Run all steps, as many at once as the study allows."""
-        self.figures += side_by_side(self._launch, specs, self._settings.parallel)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _launch(self, spec: StepSpec) -> Figures:
-        place = self._launching.travel(spec, shared=False)
+    def launch(self, spec: StepSpec) -> Figures:
+        """Run one step; see `Elsewhere`."""
+        place = self.launching.travel(spec, shared=False)
         client = _kubernetes_client()
         try:
             invocation = client.run(
-                context=self._launching.context,
+                context=self.launching.context,
                 namespace=self._settings.namespace,
                 image=self._settings.image,
                 command=command_for(spec, "python", place, gpu=bool(spec.gpus)),
@@ -99,7 +81,7 @@ class KubernetesCompute:
             )
         except RuntimeError as error:
             raise StepFailed(f"{spec.label}: {error}") from None
-        return self._launching.figures(spec, invocation)
+        return self.launching.figures(spec, invocation)
 
 
 def pod_spec(settings: Kubernetes, spec: StepSpec) -> dict[str, Any]:

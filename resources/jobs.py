@@ -1,16 +1,19 @@
 """What all ways of running a step outside this process share: its file, its log, and what came of it."""
 
 import warnings
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from tracepipe.compute import side_by_side
 from tracepipe.files import write_atomically
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.identity import digest
+from tracepipe.placement import Training
 from tracepipe.spec import SpecError
 from tracepipe.steps import StepSpec, TrainSpec, travelling
 from tracepipe.worker import Figures
@@ -93,6 +96,39 @@ class Launching:
         if isinstance(spec, TrainSpec):
             return self.home.checkpoints.find(spec.checkpoint_id) is not None
         return path.exists() or (self.home.mirror is not None and self.home.mirror.pull(path))
+
+
+class Elsewhere(ABC):
+    """Compute that launches each step somewhere else and waits for it, several side by side.
+
+    Args:
+        launching: The asset whose steps these are.
+        training: How fine-tuning is spread out there.
+        place: Where that is, in words.
+        at_once: How many steps may be under way.
+    """
+
+    def __init__(self, launching: Launching, training: Training, place: str, at_once: int) -> None:
+        self.launching = launching
+        self.training = training
+        self.place = place
+        self.figures: list[Figures] = []
+        self._at_once = at_once
+
+    def run(self, specs: Sequence[StepSpec]) -> None:
+        """Run all steps, as many at once as there is room for."""
+        self.figures += side_by_side(self.launch, specs, self._at_once)
+
+    @abstractmethod
+    def launch(self, spec: StepSpec) -> Figures:
+        """Run one step to its end.
+
+        Raises:
+            StepFailed: If it fails.
+        """
+
+    def close(self) -> None:  # noqa: B027 - a promise kept, not a hook
+        """Nothing is held."""
 
 
 def end_of(log: Path) -> str:

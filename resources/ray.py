@@ -1,11 +1,9 @@
 """Model steps as jobs of a Ray cluster (`dagster-ray`)."""
 
 import shlex
-from collections.abc import Sequence
 from typing import Any
 
-from resources.jobs import Launching, StepFailed
-from tracepipe.compute import side_by_side
+from resources.jobs import Elsewhere, Launching, StepFailed
 from tracepipe.launching import command_for
 from tracepipe.placement import Ray
 from tracepipe.spec import SpecError
@@ -13,33 +11,25 @@ from tracepipe.steps import StepSpec
 from tracepipe.worker import Figures
 
 
-class RayCompute:
+class RayCompute(Elsewhere):
     """One Ray job a step: the cluster decides where; files are shared by path, or travel through the store on S3."""
 
     def __init__(self, settings: Ray, launching: Launching) -> None:
+        place = f"Ray at {settings.address}, up to {settings.parallel} jobs"
+        super().__init__(launching, settings.training, place, settings.parallel)
         self._settings = settings
-        self._launching = launching
-        self.training = settings.training
-        self.place = f"Ray at {settings.address}, up to {settings.parallel} jobs"
-        self.figures: list[Figures] = []
 
-    def run(self, specs: Sequence[StepSpec]) -> None:
-        """Run all steps, as many at once as the study allows."""
-        self.figures += side_by_side(self._launch, specs, self._settings.parallel)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _launch(self, spec: StepSpec) -> Figures:
+    def launch(self, spec: StepSpec) -> Figures:
+        """Run one step; see `Elsewhere`."""
         client = _client(self._settings.address)
         gpus = spec.gpus if self._settings.gpu_pool else 0
-        place = self._launching.travel(spec, shared=True)
+        place = self.launching.travel(spec, shared=True)
         command = command_for(spec, self._settings.interpreters.get(spec.stack, "python"), place, gpu=bool(gpus))
         environment = dict(self._settings.runtime_env)
-        environment["env_vars"] = {**self._launching.variables, **environment.get("env_vars", {})}
+        environment["env_vars"] = {**self.launching.variables, **environment.get("env_vars", {})}
         try:
             invocation = client.run(
-                context=self._launching.context,
+                context=self.launching.context,
                 submit_job_params={
                     "entrypoint": shlex.join(command),
                     "runtime_env": environment,
@@ -50,7 +40,7 @@ class RayCompute:
             )
         except RuntimeError as error:
             raise StepFailed(f"{spec.label}: {error}") from None
-        return self._launching.figures(spec, invocation)
+        return self.launching.figures(spec, invocation)
 
 
 def _client(address: str) -> Any:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from resources.jobs import Launching, StepFailed, end_of
-from tracepipe.compute import side_by_side
+from resources.jobs import Elsewhere, Launching, StepFailed, end_of
 from tracepipe.environments import interpreter
 from tracepipe.launching import command_for
 from tracepipe.placement import Subprocess
@@ -20,38 +19,30 @@ from tracepipe.tether import tethered
 from tracepipe.worker import Figures
 
 
-class SubprocessCompute:
+class SubprocessCompute(Elsewhere):
     """One process a step. It ends with this one, reports while it runs, and its output is kept."""
 
     def __init__(self, settings: Subprocess, launching: Launching) -> None:
+        place = f"up to {settings.processes} processes, {settings.threads} thread(s) each"
+        super().__init__(launching, settings.training, place, settings.processes)
         self._settings = settings
-        self._launching = launching
         self._gpus = Gpus(visible_gpus())
-        self.training = settings.training
-        self.place = f"up to {settings.processes} processes, {settings.threads} thread(s) each"
-        self.figures: list[Figures] = []
 
-    def run(self, specs: Sequence[StepSpec]) -> None:
-        """Run all steps, as many at once as there may be processes and as GPUs suffice."""
-        self.figures += side_by_side(self._launch, specs, self._settings.processes)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-    def _launch(self, spec: StepSpec) -> Figures:
-        place = self._launching.place(spec)
-        log = self._launching.log(spec, place)
-        python = interpreter(self._settings.interpreters.get(spec.stack), self._launching.home.environments)
+    def launch(self, spec: StepSpec) -> Figures:
+        """Run one step; see `Elsewhere`."""
+        place = self.launching.place(spec)
+        log = self.launching.log(spec, place)
+        python = interpreter(self._settings.interpreters.get(spec.stack), self.launching.home.environments)
         with self._gpus.take(spec.gpus) as gpus:
             command = command_for(spec, python, str(place), threads=self._settings.threads, gpu=bool(gpus))
-            client = dg.PipesSubprocessClient(env={**self._launching.variables, **_devices(gpus)})
+            client = dg.PipesSubprocessClient(env={**self.launching.variables, **_devices(gpus)})
             try:
-                invocation = client.run(context=self._launching.context, command=tethered(command, log))
+                invocation = client.run(context=self.launching.context, command=tethered(command, log))
             except dg.DagsterExecutionInterruptedError:
                 raise
             except Exception as error:
                 raise StepFailed(f"{spec.label}: {error}\n{end_of(log)}") from None
-        return self._launching.figures(spec, invocation)
+        return self.launching.figures(spec, invocation)
 
 
 def _devices(gpus: Sequence[str]) -> dict[str, str]:

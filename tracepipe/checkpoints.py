@@ -1,10 +1,11 @@
 """Checkpoints on disk, named by what they were trained from and on; the same id is never trained twice."""
 
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -30,10 +31,11 @@ class Manifest:
     """What is known of a checkpoint.
 
     Attributes:
-        changed: Share of the base's tensors whose values differ.
         losses: Training loss, one value per logging interval.
         sample: What the saved checkpoint, loaded again, wrote for one of its training prompts.
         seconds: Training time.
+        changed: Share of the base's tensors whose values differ; NaN in manifests from before it was measured.
+        validation_losses: Loss on held-out examples, as often as the recipe says; the state with the lowest was kept.
     """
 
     checkpoint_id: str
@@ -43,11 +45,12 @@ class Manifest:
     recipe_hash: str
     seed: int
     weights: str
-    changed: float
     examples: int
     losses: list[float]
     sample: str
     seconds: float
+    changed: float = math.nan
+    validation_losses: list[float] = field(default_factory=list)
 
     def failed_gates(self) -> list[str]:
         """Return the names of the training gates that this checkpoint fails."""

@@ -127,7 +127,8 @@ def _train(spec: TrainSpec) -> Figures:
             weights=weights_id(str(folder)),
             changed=changed_share(spec.base, folder),
             examples=len(pairs),
-            losses=losses,
+            losses=losses.training,
+            validation_losses=losses.validation,
             sample=_first_words(folder, pairs[0][0], spec.thinking),
             seconds=seconds,
         )

@@ -41,6 +41,14 @@ class Run:
     report_to: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Losses:
+    """The training loss, one mean per logging interval (about thirty), and the loss on held-out examples."""
+
+    training: list[float]
+    validation: list[float]
+
+
 def rank() -> int:
     """Return the number of this process among those that train together; 0 is the one that writes."""
     return int(os.environ.get("RANK", "0"))
@@ -60,7 +68,7 @@ def fine_tune(
     label: str,
     run: Run,
     thinking: bool | None = None,
-) -> list[float]:
+) -> Losses:
     """Fine-tune a copy of `base` on (prompt, completion) pairs and save it as safetensors.
 
     Args:
@@ -74,7 +82,7 @@ def fine_tune(
         thinking: Whether the template's think block is switched on or off; None where it has no switch.
 
     Returns:
-        The training loss, one mean per logging interval (about thirty).
+        Losses on what was learnt and on what was held out.
     """
     quieten()
     # Loggers take their folder from the environment alone.
@@ -96,7 +104,8 @@ def fine_tune(
     if rank() == 0:
         finish(base, trained, output, adapter=recipe.lora is not None)
         tokenizer.save_pretrained(output)
-    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    history = trainer.state.log_history
+    return Losses(*([entry[name] for entry in history if name in entry] for name in ("loss", "eval_loss")))
 
 
 def _tokenizer(base: str) -> Any:

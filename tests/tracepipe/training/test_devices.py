@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.families import checkpoint, tokenizer
 from tracepipe.checkpoints import Checkpoints, Manifest
@@ -24,8 +24,8 @@ from tracepipe.placement import Strategy, Training
 from tracepipe.steps import TrainSpec
 from tracepipe.text import reasoned
 from tracepipe.training.recipe import Lora, Recipe
-from tracepipe.training.render import Rendered, render
-from tracepipe.training.sft import _Collator
+from tracepipe.training.render import render
+from tracepipe.training.sft import _Collator, _held_out
 from tracepipe.training.weights import changed_share
 from tracepipe.worker import run
 
@@ -189,21 +189,22 @@ def test_a_merge_that_changed_nothing_fails_its_gate(base: Path, tmp_path: Path)
     assert changed_share(str(base), tmp_path) == 0.0
 
 
-def test_the_checkpoint_with_the_lowest_validation_loss_is_kept(spec: Callable[..., TrainSpec]):
+def test_the_checkpoint_with_the_lowest_validation_loss_is_kept(spec: Callable[..., TrainSpec], base: Path):
     # A rate that first learns and then tears the model apart: the last state is not the best one.
     wild = RECIPE.model_copy(update={"max_steps": 24, "learning_rate": 0.3, "validation": 0.25, "validations": 8})
     wanted = spec("validated", wild)
     run(wanted)
-    own = tokenizer("qwen2.5")
-    model = AutoModelForCausalLM.from_pretrained(Path(wanted.checkpoints) / wanted.checkpoint_id)
+    losses = trained(wanted).validation_losses
+    assert len(losses) == 8
+    assert min(losses) < losses[-1]
+    own = AutoTokenizer.from_pretrained(base)
     rendered = [render(own, row["prompt"], row["completion"]) for row in rows()]
-
-    def loss(row: Rendered) -> float:
-        with torch.no_grad():
-            return float(model(torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss)
-
-    kept = sum(map(loss, rendered)) / len(rendered)
-    assert kept < trained(wanted).losses[-1] or kept < max(trained(wanted).losses)
+    held = [rendered[index] for index in _held_out(rendered, wild)]
+    assert len(held) == 3
+    model = AutoModelForCausalLM.from_pretrained(Path(wanted.checkpoints) / wanted.checkpoint_id)
+    with torch.no_grad():
+        kept = [float(model(torch.tensor([row.input_ids]), labels=torch.tensor([row.labels])).loss) for row in held]
+    assert sum(kept) / len(kept) == pytest.approx(min(losses), rel=1e-3)
 
 
 def test_curves_go_to_tensorboard_on_request(spec: Callable[..., TrainSpec], tmp_path: Path):
