@@ -84,14 +84,14 @@ def write(model: Any, tokenizer: Any, calls: Sequence[Call], sampling: Sampling,
     _expect_attention(model)
     waiting = deque(_row(call, sampling, model) for call in by_length(calls))
     batch = _Batch(model, tokenizer, sampling)
-    with torch.inference_mode():
-        while waiting or batch.rows:
-            free = slots - batch.alive
+    while waiting or batch.rows:
+        free = slots - batch.alive
+        with torch.inference_mode():  # not around the yield: whoever takes a text would be in it too
             if waiting and free * _TURNOVER >= slots:
                 batch.admit([waiting.popleft() for _ in range(min(free, len(waiting)))])
             else:
                 batch.step()
-            yield from batch.collect(last=not waiting)
+        yield from batch.collect(last=not waiting)
 
 
 def _row(call: Call, sampling: Sampling, model: Any) -> _Row:
