@@ -29,7 +29,7 @@ class HomeResource(dg.ConfigurableResource[None]):
         """Fetch what says which tables there are, and the journals that they are read from."""
         if self.home.mirror is not None:
             self.home.mirror.pull_events()
-            self.home.mirror.pull_all("responses/", "withheld/traces/")
+            self.home.mirror.refresh(self.home.journals)
 
     def teardown_after_execution(self, context: dg.InitResourceContext) -> None:  # noqa: ARG002
         """Bring reports and catalogue up to date with what the run wrote, however it ended."""

@@ -110,9 +110,13 @@ class Home:
         if self.mirror is None:
             yield
             return
-        self.mirror.pull_all("responses/", "withheld/traces/")
-        with self.mirror.following([self.responses, self._withheld_root / "traces"]):
+        with self.mirror.following(self.journals):
             yield
+
+    @property
+    def journals(self) -> tuple[Path, Path]:
+        """The folders of the files that grow while a target is asked: responses, and hidden traces."""
+        return self.responses, self._withheld_root / "traces"
 
     @property
     def tombstones(self) -> Path:

@@ -88,6 +88,36 @@ class Mirror:
             for key in self._keys(self._prefix + folder):
                 self.pull(self._path(key))
 
+    def refresh(self, folders: Sequence[Path]) -> None:
+        """Bring journals up to date: files that only grow, so that of two copies one is the other's beginning.
+
+        Raises:
+            Conflict: If neither is; nothing is overwritten.
+        """
+        for folder in folders:
+            for key in self._keys(f"{self.key(folder)}/"):
+                self._refresh(key, self._path(key))
+
+    def _refresh(self, key: str, file: Path) -> None:
+        if not file.exists() or self._sha_of(key) == sha256(file):
+            self.pull(file)
+            return
+        theirs = temporary_beside(file)
+        self._fetch(key, theirs)
+        if _begins(theirs, with_=file):
+            move_into_place(theirs, file)
+            return
+        mine_is_longer = _begins(file, with_=theirs)
+        theirs.unlink()
+        if not mine_is_longer:
+            raise Conflict(self._conflict(file))
+
+    def _conflict(self, file: Path) -> str:
+        return (
+            f"{self.url}: '{file.relative_to(self.root)}' was written by another machine meanwhile; keep both copies, "
+            "and let one machine at a time ask a target"
+        )
+
     def forget_missing(self, *folders: str) -> int:
         """Remove from S3 what is not here any more, below some folders; returns how many files."""
         gone = [key for folder in folders for key in self._keys(self._prefix + folder) if not self._path(key).exists()]
@@ -105,6 +135,7 @@ class Mirror:
         Raises:
             Conflict: If another machine has written one of them meanwhile; nothing is overwritten.
         """
+        self.refresh(folders)
         seen = {file: self._sha_of(self.key(file)) for file in _files_in(folders)}
         ended = threading.Event()
         failed: list[Exception] = []
@@ -134,10 +165,7 @@ class Mirror:
                 seen[file] = sha
                 continue
             if there != before:
-                raise Conflict(
-                    f"{self.url}: '{file.relative_to(self.root)}' was written by another machine meanwhile; keep both "
-                    "copies, and let one machine at a time ask a target"
-                )
+                raise Conflict(self._conflict(file))
             self._put(file, sha)
             seen[file] = sha
 
@@ -239,6 +267,17 @@ def mirror_at(root: Path, url: str) -> Mirror:
     except ImportError:
         raise SpecError("TRACEPIPE_STORE: a store on S3 needs the extra: pip install -e '.[aws]'") from None
     return Mirror(root, url, boto3.client("s3"))
+
+
+def _begins(whole: Path, *, with_: Path) -> bool:
+    """Whether a file begins with the content of another."""
+    if whole.stat().st_size < with_.stat().st_size:
+        return False
+    with whole.open("rb") as long, with_.open("rb") as short:
+        while piece := short.read(PART_BYTES):
+            if long.read(len(piece)) != piece:
+                return False
+    return True
 
 
 def sha256(file: Path) -> str:

@@ -190,7 +190,7 @@ class Store:
         return file.exists() or (self._mirror is not None and self._mirror.pull(file))
 
     def _share(self, file: Path) -> None:
-        if self._mirror is not None:
+        if self._mirror is not None and file.exists():
             self._mirror.push(file)
 
     def write(self, frame: pl.DataFrame, making: Making) -> Event:
@@ -198,7 +198,6 @@ class Store:
         data_version = frame_hash(frame)
         path = self._folder(making.asset, making.partition) / f"{making.recipe_key}.{data_version}.parquet"
         write_parquet(frame, path)
-        self._share(path)
         event = Event(
             **{one.name: getattr(making, one.name) for one in fields(making)},
             study=self.study,
@@ -210,13 +209,15 @@ class Store:
             created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
         write_atomically(path.with_suffix(".json"), event.to_json().encode())
-        self._share(path.with_suffix(".json"))
         self.use(event)
         return event
 
     def use(self, event: Event) -> None:
-        """Make an earlier version the one in use."""
+        """Make a version the one in use; where the home lies on S3, all of it gets there first."""
+        file = self.root / event.path
         current = self._folder(event.asset, event.partition) / "current.json"
+        self._share(file)
+        self._share(file.with_suffix(".json"))
         write_atomically(current, event.to_json().encode())
         self._share(current)
 

@@ -227,6 +227,53 @@ def test_two_machines_that_ask_one_target_do_not_overwrite_each_other(here: Mirr
     assert (tmp_path / "third" / "responses" / "target.jsonl").read_bytes() == b"theirs\n"
 
 
+@pytest.mark.parametrize(
+    ("mine", "theirs", "after"),
+    [
+        (b"1\n", b"1\n2\n", b"1\n2\n"),
+        (b"1\n2\n", b"1\n", b"1\n2\n"),
+        (b"1\n", b"1\n", b"1\n"),
+        (b"1\n3\n", b"1\n2\n", None),
+    ],
+)
+def test_a_journal_left_behind_by_another_machine_is_caught_up_with_before_a_target_is_asked(
+    here: Mirror, tmp_path: Path, place: str, mine: bytes, theirs: bytes, after: bytes | None
+):
+    other = there(tmp_path, place)
+    other.push(write(other.root / "responses" / "target.jsonl", theirs))
+    journal = write(here.root / "responses" / "target.jsonl", mine)
+    folder = [here.root / "responses"]
+    if after is None:
+        with pytest.raises(Conflict), here.following(folder):
+            pass
+        assert journal.read_bytes() == mine
+    else:
+        with here.following(folder):
+            assert journal.read_bytes() == after
+        (other.root / "responses" / "target.jsonl").unlink()
+        assert other.pull(other.root / "responses" / "target.jsonl")
+        assert (other.root / "responses" / "target.jsonl").read_bytes() == after
+    assert [path.name for path in journal.parent.iterdir()] == ["target.jsonl"]
+
+
+def test_a_table_that_did_not_reach_s3_gets_there_when_it_is_used_again(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    home = Home(tmp_path / "home", mirror_at(tmp_path / "home", place))
+    assert home.mirror is not None
+    with monkeypatch.context() as outage:
+        outage.setattr(home.mirror, "_put", lambda *_: (_ for _ in ()).throw(ConnectionError("no network")))
+        with pytest.raises(ConnectionError):
+            home.store("study").write(pl.DataFrame({"a": [1]}), making())
+    found = home.store("study").find("prompts", "all", "k")
+    assert found is not None
+    home.store("study").use(found)
+    other = Home(tmp_path / "other", mirror_at(tmp_path / "other", place))
+    assert other.mirror is not None
+    other.mirror.pull_events()
+    assert other.store("study").read("prompts", "all")["a"].to_list() == [1]
+
+
 def test_what_is_gone_here_is_taken_off_s3_where_asked(here: Mirror, tmp_path: Path, place: str):
     kept, gone = (write(here.root / "open" / name, b"x") for name in ("kept", "gone"))
     elsewhere = write(here.root / "reports" / "gone", b"x")
