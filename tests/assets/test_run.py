@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.conftest import TARGETS, write_study
+from tests.families import checkpoint
 from tracepipe.definitions import run_study
 from tracepipe.export.logs import export_logs
 from tracepipe.home import Home
@@ -240,3 +241,23 @@ def test_the_report_opens_without_a_network_and_carries_its_caution(finished: Ho
     assert 'src="http' not in html
     assert 'href="http' not in html
     assert "inverted_summary" in html
+
+
+def test_a_base_that_can_think_is_measured_both_ways(home: Home, tmp_path: Path, study_content: dict):
+    study_content["student"] |= {"model": str(checkpoint("qwen3", tmp_path / "student")), "thinking": True}
+    study_content["conditions"], study_content["exposures"] = ["base", "base_thinking_off"], ["answer"]
+    study = load_study(write_study(tmp_path, study_content))
+    outcome = run_study(study, home, TARGETS, "miniature", "+key:comparison")
+    assert outcome.failures == ()
+    comparison = home.store("tiny").read("comparison", "miniature")
+    assert set(comparison["condition"]) == {"base", "base_thinking_off"}
+    on, off = (
+        home.store("tiny").read(f"benchmark_answers/{one}", "miniature") for one in ("base", "base_thinking_off")
+    )
+    assert on["checkpoint_id"].unique().to_list() == off["checkpoint_id"].unique().to_list()
+    assert not set(on["request_key"]) & set(off["request_key"])
+    written = pl.concat([pl.read_parquet(path) for path in home.root.glob("open/work/*/generated/*.parquet")])
+    for rows, ending in ((on, "<|im_start|>assistant\n"), (off, "<think>\n\n</think>\n\n")):
+        asked = written.join(rows, on="request_key", how="semi")["prompt_text"]
+        assert asked.len()
+        assert asked.str.ends_with(ending).all()

@@ -67,6 +67,67 @@ def test_what_does_not_hold_together_is_refused(tmp_path: Path, study_content: d
         load_study(path)
 
 
+@pytest.mark.parametrize(
+    ("thinking", "conditions", "words"),
+    [
+        (True, ["base"], "thinking on, base stands beside base_thinking_off, got none"),
+        (
+            False,
+            ["base", "base_thinking_off"],
+            "thinking off, base stands beside base_thinking_on, got base_thinking_off",
+        ),
+        (
+            None,
+            ["base", "base_thinking_on"],
+            "thinking not set, base stands beside no other render, got base_thinking_on",
+        ),
+    ],
+)
+def test_a_base_that_can_think_is_measured_both_ways_or_not_at_all(
+    tmp_path: Path, study_content: dict, thinking: bool | None, conditions: list[str], words: str
+):
+    study_content["student"]["thinking"] = thinking
+    with pytest.raises(SpecError, match=words):
+        load_study(write_study(tmp_path, study_content | {"conditions": conditions}))
+
+
+def test_an_engine_is_one_line_for_all_roles_or_one_for_a_role(tmp_path: Path, study_content: dict):
+    study_content["engine"] = "vllm"
+    study_content["surrogate"]["engine"] = {"kind": "vllm_server", "url": "http://127.0.0.1:8000/v1"}
+    study = load_study(write_study(tmp_path, study_content))
+    assert [role.engine.kind for role in (study.surrogate, study.inverter, study.student)] == [
+        "vllm_server",
+        "vllm",
+        "vllm",
+    ]
+    study_content["engine"] = "sglang"
+    with pytest.raises(SpecError, match="'transformers', 'vllm', 'vllm_server', 'ray_data'"):
+        load_study(write_study(tmp_path, study_content))
+    study_content["engine"] = {"kind": "vllm_server", "api_key_env": "TRACEPIPE_NO_SUCH_KEY"}
+    with pytest.raises(SpecError, match=r"TRACEPIPE_NO_SUCH_KEY \(api_key_env\) is not set"):
+        load_study(write_study(tmp_path, study_content))
+
+
+def test_what_runs_where_decides_no_row(tmp_path: Path, study_content: dict):
+    from tracepipe.engines.generation import Asking
+    from tracepipe.engines.settings import Sampling, TransformersEngine, VllmEngine, VllmServer
+
+    one = Asking(TransformersEngine(slots=1), Sampling()).key("w", "prompt", 0)
+    assert Asking(TransformersEngine(slots=9, replicas=3, chunk_rows=7), Sampling()).key("w", "prompt", 0) == one
+    assert Asking(VllmServer(), Sampling()).key("w", "prompt", 0) == Asking(VllmEngine(), Sampling()).key(
+        "w", "prompt", 0
+    )
+    others = [
+        Asking(TransformersEngine(dtype="bfloat16"), Sampling()),
+        Asking(VllmEngine(), Sampling()),
+        Asking(VllmEngine(quantization="fp8"), Sampling()),
+        Asking(VllmServer(url="http://127.0.0.1/v1"), Sampling()),
+        Asking(TransformersEngine(), Sampling(), thinking=True),
+        Asking(TransformersEngine(), Sampling(top_k=5)),
+    ]
+    assert len({one, *(other.key("w", "prompt", 0) for other in others)}) == 7
+
+
 def test_a_missing_file_and_a_file_that_is_no_yaml_are_named(tmp_path: Path):
     with pytest.raises(SpecError, match="there is no such file"):
         load_study(tmp_path / "nowhere.yaml")
