@@ -32,6 +32,14 @@ class Home:
         url = os.environ.get("TRACEPIPE_STORE")
         return cls(root, mirror_at(root, url) if url else None)
 
+    @classmethod
+    def up_to_date(cls) -> "Home":
+        """Return the home of this process, with the latest of what says which tables there are, if it lies on S3."""
+        home = cls.default()
+        if home.mirror is not None:
+            home.mirror.pull_events()
+        return home
+
     @property
     def _open_root(self) -> Path:
         return self.root / "open"

@@ -22,6 +22,7 @@ from resources.cluster import pod_spec, task_parameters
 from resources.subprocesses import Gpus
 from tests import s3
 from tests.conftest import TARGETS, write_study
+from tests.test_cli import tracepipe
 from tracepipe.definitions import purge_target, run_study
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.lineage.purge import plan_purge
@@ -162,7 +163,7 @@ def on_s3(tmp_path: Path) -> Iterator[Home]:
 
 
 def test_a_home_on_s3_makes_the_same_rows_and_survives_the_loss_of_this_machine(
-    on_s3: Home, finished: Home, tiny_study: Study, tmp_path: Path
+    on_s3: Home, finished: Home, tiny_study: Study, tmp_path: Path, study_content: dict
 ):
     assert run_study(tiny_study, on_s3, TARGETS, "miniature", None).failures == ()
     same_rows(on_s3, finished)
@@ -174,6 +175,9 @@ def test_a_home_on_s3_makes_the_same_rows_and_survives_the_loss_of_this_machine(
     outcome = run_study(tiny_study, elsewhere, TARGETS, "miniature", None)
     assert outcome.failures == ()
     assert elsewhere.store("tiny").read("comparison", "miniature").equals(comparison)
+    fresh = {"TRACEPIPE_STORE": on_s3.mirror.url}
+    shown = tracepipe(tmp_path / "fresh", "show", str(write_study(tmp_path, study_content)), **fresh)
+    assert "inverted_summary" in shown.stdout, shown.stderr
     # Nothing was asked, generated or trained again, and no weights were needed for that.
     assert not list(elsewhere.root.glob("open/work/*/generated/*"))
     assert not list(elsewhere.checkpoints.root.glob("c_*"))

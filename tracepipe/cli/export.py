@@ -64,7 +64,7 @@ def model(
     from tracepipe.export.package import export_model
 
     loaded, owner, stores = _place(study, target)
-    event = export_model(loaded, owner, stores, Home.default().checkpoints, checkpoint, folder)
+    event = export_model(loaded, owner, stores, Home.up_to_date().checkpoints, checkpoint, folder)
     console.print(f"{event.asset} {checkpoint}, card and lineage in {folder}", highlight=False)
     _publish(folder, push, "model", owner)
 
@@ -80,6 +80,6 @@ def _place(study: str, target: str | None) -> tuple[Study, Target | None, tuple[
     from tracepipe import definitions as place
     from tracepipe.registry import find_target
 
-    loaded, home = load_study(place.find_study(study)), Home.default()
+    loaded, home = load_study(place.find_study(study)), Home.up_to_date()
     owner = find_target(place.targets_folder(), target)[0] if target else None
     return loaded, owner, (home.store(loaded.name), home.withheld(loaded.name))

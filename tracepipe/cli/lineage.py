@@ -26,7 +26,7 @@ PartitionOption = Annotated[str | None, typer.Option("--target", help="only of t
 
 
 def _opened() -> Lineage:
-    home = Home.default()
+    home = Home.up_to_date()
     return Lineage(home.catalogue, home.responses)
 
 
@@ -178,7 +178,7 @@ def model(
     if as_json:
         print(json.dumps({"models": found, "wrote": wrote}, default=str))
         return
-    folder = Home.default().checkpoints.path(key)
+    folder = Home.up_to_date().checkpoints.path(key)
     for name, value in found[0].items():
         if value is not None:
             console.print(f"{name:16} {_short(value)}", markup=False, highlight=False)
@@ -196,7 +196,7 @@ def impact(
     """List all that derives from a target or a prompt: rows, checkpoints, scores, with their sizes."""
     if (target is None) == (prompt is None):
         raise SpecError("give either --target NAME or --prompt ID")
-    home = Home.default()
+    home = Home.up_to_date()
     entries = read_entries(*home.roots)
     found = (
         impact_of_target(entries, target, home.checkpoints)
@@ -269,7 +269,7 @@ def purge(
     from tracepipe import definitions as place
     from tracepipe.lineage.purge import plan_purge
 
-    home = Home.default()
+    home = Home.up_to_date()
     if home.mirror is not None:
         home.mirror.pull_all()
     plan = plan_purge(home, target)
@@ -327,7 +327,7 @@ def export(
     """Write all lineage events, one a line."""
     from tracepipe.lineage.openlineage import run_events
 
-    entries = read_entries(*Home.default().roots)
+    entries = read_entries(*Home.up_to_date().roots)
     lines = run_events(entries) if form == "openlineage" else (json.dumps(event_json(one)) for one in entries)
     to.parent.mkdir(parents=True, exist_ok=True)
     with to.open("w", encoding="utf-8") as stream:
@@ -339,5 +339,5 @@ def export(
 @app.command()
 def rebuild() -> None:
     """Write the catalogue anew from the files."""
-    home = Home.default()
+    home = Home.up_to_date()
     console.print(f"{home.rebuild_catalogue()} events in {home.catalogue}", highlight=False)

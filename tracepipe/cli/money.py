@@ -95,7 +95,7 @@ def _estimate_collection(study: str, target: str, probe: int) -> Estimate:
 
     prompts = _prompts(study)
     found, path = find_target(place.targets_folder(), target)
-    home = Home.default()
+    home = Home.up_to_date()
     journal, sink = home.journal(found.name), Sink(home.trace_log(found.name))
     if probe:
         try:
@@ -157,7 +157,7 @@ def retry(
         raise SpecError(f"--outcome: {', '.join(sorted(unknown))} is none; the outcomes are: {', '.join(OUTCOMES)}")
     prompts = _prompts(study)
     found, _ = find_target(place.targets_folder(), target)
-    home = Home.default()
+    home = Home.up_to_date()
     rows = read_outputs(prompts, found, home.journal(found.name)).join(prompts, on="prompt_id", validate="1:1")
     if not outcome:
         _print_dead(rows, target, as_json)

@@ -47,7 +47,7 @@ def run_study(name: str, target: str | None, seed: int | None, select: str | Non
         raise SpecError(f"give --target NAME; there are: {', '.join(load_targets(place.targets_folder())) or 'none'}")
     if target is not None:
         find_target(place.targets_folder(), target)
-    home = Home.default()
+    home = Home.up_to_date()
     with shown_progress():
         outcome = place.run_study(study, home, place.targets_folder(), target, select)
     if select:
@@ -99,7 +99,7 @@ def show(
     """Print the comparison table of every target that was run."""
     from tracepipe import definitions as place
 
-    loaded, home = load_study(place.find_study(study)), Home.default()
+    loaded, home = load_study(place.find_study(study)), Home.up_to_date()
     names = [target] if target else home.store(loaded.name).partitions("comparison")
     if not names:
         raise SpecError(
@@ -130,7 +130,7 @@ def report(study: StudyName, target: TargetName) -> None:
     from tracepipe.report.material import material_of
     from tracepipe.report.write import write_report
 
-    loaded, home = load_study(place.find_study(study)), Home.default()
+    loaded, home = load_study(place.find_study(study)), Home.up_to_date()
     found, _ = find_target(place.targets_folder(), target)
     material = material_of(loaded, found, (home.store(loaded.name), home.withheld(loaded.name)))
     for path in write_report(material, home.reports(loaded.name, found.partition))["path"]:
@@ -143,7 +143,7 @@ def ui(study: StudyName = "miniature") -> None:
     from tracepipe.definitions import prepare_dagster_home
 
     path = place.find_study(study)
-    loaded, home = load_study(path), Home.default()
+    loaded, home = load_study(path), Home.up_to_date()
     os.environ |= {
         "DAGSTER_HOME": str(prepare_dagster_home(home, loaded.name)),
         "TRACEPIPE_HOME": str(home.root),

@@ -92,7 +92,7 @@ def check_target(name: Annotated[str, typer.Argument(help="name of a target, or 
     path = Path(name)
     target, path = (load_target(path), path) if path.suffix == ".yaml" else find_target(place.targets_folder(), name)
     console.print(f"{path}: fits", highlight=False)
-    home = Home.default()
+    home = Home.up_to_date()
     try:
         with shown_progress():
             (row,) = check(
