@@ -25,7 +25,7 @@ from tracepipe.gates import Gate
 from tracepipe.grading.sandbox import SandboxMissing
 from tracepipe.home import Home
 from tracepipe.identity import code_commit, digest, weights_id
-from tracepipe.records import conform, empty
+from tracepipe.records import STAGES, conform, empty
 from tracepipe.serving import ServingError
 from tracepipe.spec import SpecError
 from tracepipe.store import UNPARTITIONED, Event, Making, Store, recipe_key
@@ -37,7 +37,6 @@ from tracepipe.words import MissingTokenizerData
 TARGETS = dg.DynamicPartitionsDefinition(name="target")
 GPU_POOL = "gpu"
 _OWNERS = ["team:tracepipe"]
-_STAGES = ("prompts", "surrogate", "inverter", "target", "withheld", "inversion", "students", "benchmarks", "report")
 
 STOPS = (
     SpecError,
@@ -211,7 +210,7 @@ def _nothing(asset: TableAsset, reason: str) -> Made:
 
 def group_of(stage: str) -> str:
     """Return the group of a stage in the UI, which sorts groups by name."""
-    return f"{_STAGES.index(stage) + 1}_{stage}"
+    return f"{STAGES.index(stage) + 1}_{stage}"
 
 
 def asset_key(name: str) -> dg.AssetKey:

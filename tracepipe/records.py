@@ -5,6 +5,9 @@ from typing import Any
 
 import polars as pl
 
+STAGES = ("prompts", "surrogate", "inverter", "target", "withheld", "inversion", "students", "benchmarks", "report")
+"""The stages of the pipeline, in order."""
+
 OUTCOMES = ("ok", "truncated", "refused", "empty_answer", "empty_summary", "parse_error", "api_error")
 
 

@@ -9,6 +9,7 @@ import polars as pl
 from tracepipe.consistency import rates
 from tracepipe.fidelity import count_tokens, mean_fidelity
 from tracepipe.prompts.build import protocols
+from tracepipe.records import STAGES
 from tracepipe.report.limits import limits
 from tracepipe.report.material import Material
 from tracepipe.report.paper import papers_numbers
@@ -244,7 +245,7 @@ def _cost(material: Material) -> Section:
     events = pl.DataFrame(
         [
             {"stage": event.stage, "rows": event.rows, "bytes": event.bytes, "s": event.seconds, "usd": event.cost_usd}
-            for event in sorted(material.events, key=lambda event: event.created_at)
+            for event in sorted(material.events, key=lambda event: STAGES.index(event.stage))
         ]
     )
     stages = events.group_by("stage", maintain_order=True).agg(
