@@ -98,11 +98,15 @@ class PoolCompute:
 
 
 def totals(figures: Sequence[Figures]) -> Figures:
-    """Add up what steps have reported; of memory, return the most."""
+    """Add up what steps have reported; of memory and devices, return the most."""
     added: Figures = {"model steps": len(figures)} if figures else {}
     for name, value in ((name, value) for one in figures for name, value in one.items() if name != "label"):
         key = f"steps: {name}"
-        added[key] = max(added.get(key, 0), value) if "memory" in name else round(added.get(key, 0) + value, 3)
+        added[key] = (
+            max(added.get(key, 0), value)
+            if name in ("GPU memory GiB", "devices")
+            else round(added.get(key, 0) + value, 3)
+        )
     return added
 
 

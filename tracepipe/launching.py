@@ -24,27 +24,21 @@ def command_for(spec: StepSpec, python: str, place: str, *, threads: int | None 
     if spec.devices == 1:
         return [python, *worker]
     strategy: Strategy = spec.training.strategy if isinstance(spec, TrainSpec) else "ddp"
-    return [python, "-m", "accelerate.commands.launch", *launch_options(strategy, spec.devices, gpu=gpu), *worker]
+    return [python, "-m", *launcher(strategy, spec.devices, gpu=gpu), *worker]
 
 
-def launch_options(strategy: Strategy, devices: int, *, gpu: bool) -> Sequence[str]:
-    """Return the options of `accelerate launch`.
+def launcher(strategy: Strategy, devices: int, *, gpu: bool) -> Sequence[str]:
+    """Return the module that starts several processes, with its options: `accelerate launch`.
+
+    It starts one process alone where there are no GPUs, whatever it is told, so there it is torch's own launcher;
+    `accelerate` inside the processes is the same.
 
     Raises:
         ValueError: If weights are to be spread over processes without GPUs.
     """
-    count = [
-        "--num_processes",
-        str(devices),
-        "--num_machines",
-        "1",
-        "--rdzv_backend",
-        "c10d",
-        "--main_process_port",
-        "0",
-    ]
     if gpu:
-        return ["--config_file", str(ACCELERATE / f"{strategy}.yaml"), *count]
+        count = ["--num_processes", str(devices), "--num_machines", "1", "--main_process_port", "0"]
+        return ["accelerate.commands.launch", "--config_file", str(ACCELERATE / f"{strategy}.yaml"), *count]
     if strategy != "ddp":
         raise ValueError(f"compute.training: strategy {strategy} needs GPUs, and there are none; use ddp")
-    return ["--cpu", "--mixed_precision", "no", "--dynamo_backend", "no", *count]
+    return ["torch.distributed.run", "--standalone", "--nproc_per_node", str(devices)]

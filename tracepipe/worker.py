@@ -28,7 +28,7 @@ from tracepipe.identity import digest, weights_id
 from tracepipe.mirror import mirror_at
 from tracepipe.steps import STEPS, GenerateSpec, RenderSpec, StepSpec, TemplateSpec, TrainSpec, arrived
 from tracepipe.tether import end_with_parent
-from tracepipe.training.sft import rank
+from tracepipe.training.sft import devices, rank
 
 Figures = dict[str, Any]
 """What a step reports beside its files: label, seconds, and what it counted."""
@@ -138,7 +138,7 @@ def _train(spec: TrainSpec) -> Figures:
         shutil.rmtree(work.scratch, ignore_errors=True)
     else:
         fine_tune(spec.base, pairs, spec.recipe, spec.seed, work.scratch, spec.label, work, spec.thinking)
-    return {"examples": len(pairs)}
+    return {"examples": len(pairs), "devices": devices()}
 
 
 def _first_words(folder: Path, prompt: str, thinking: bool | None) -> str:

@@ -19,7 +19,7 @@ from tests.families import checkpoint, tokenizer
 from tracepipe.checkpoints import Checkpoints, Manifest
 from tracepipe.files import write_parquet
 from tracepipe.identity import weights_id
-from tracepipe.launching import command_for, launch_options
+from tracepipe.launching import command_for, launcher
 from tracepipe.placement import Strategy, Training
 from tracepipe.steps import TrainSpec
 from tracepipe.text import reasoned
@@ -79,7 +79,7 @@ def launch(spec: TrainSpec, folder: Path) -> "subprocess.Popen[bytes]":
     place = folder / f"{Path(spec.checkpoints).name}.json"
     place.write_text(spec.model_dump_json())
     command = command_for(spec, sys.executable, str(place), threads=1, gpu=False)
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=folder)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder)
 
 
 def weights(spec: TrainSpec) -> dict[str, torch.Tensor]:
@@ -125,8 +125,9 @@ def test_two_processes_follow_one_with_the_same_effective_batch(
     assert one.checkpoint_id == two.checkpoint_id
     run(one)
     pair = launch(two, tmp_path)
-    _, errors = pair.communicate(timeout=240)
+    printed, errors = pair.communicate(timeout=240)
     assert pair.returncode == 0, errors.decode()[-3000:]
+    assert json.loads(printed.splitlines()[-1])["devices"] == 2
     assert trained(two).losses == pytest.approx(trained(one).losses, rel=1e-3)
     assert len(trained(one).losses) == 6
     for name, tensor in weights(one).items():
@@ -218,7 +219,8 @@ def test_a_shipped_configuration_is_one_that_accelerate_takes(strategy: Strategy
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-    options = launch_options(strategy, 8, gpu=True)
+    module, *options = launcher(strategy, 8, gpu=True)
+    assert module == "accelerate.commands.launch"
     arguments = launch_command_parser().parse_args([*options, "-m", "tracepipe.worker", "spec.json"])
     loaded = load_config_from_file(arguments.config_file)
     arguments, _, _ = _validate_launch_command(arguments)
@@ -240,7 +242,7 @@ def test_fsdp2_is_configured_as_accelerate_reads_it(monkeypatch: pytest.MonkeyPa
     from accelerate.utils import FullyShardedDataParallelPlugin
     from accelerate.utils.launch import prepare_multi_gpu_env
 
-    options = launch_options("fsdp2", 8, gpu=True)
+    _, *options = launcher("fsdp2", 8, gpu=True)
     arguments = launch_command_parser().parse_args([*options, "-m", "tracepipe.worker", "spec.json"])
     arguments, _, _ = _validate_launch_command(arguments)
     for name, value in prepare_multi_gpu_env(arguments).items():
@@ -254,7 +256,7 @@ def test_fsdp2_is_configured_as_accelerate_reads_it(monkeypatch: pytest.MonkeyPa
 
 def test_weights_are_not_spread_over_processes_without_gpus():
     with pytest.raises(ValueError, match="strategy fsdp2 needs GPUs"):
-        launch_options("fsdp2", 2, gpu=False)
+        launcher("fsdp2", 2, gpu=False)
 
 
 def test_a_step_reports_what_it_did(spec: Callable[..., TrainSpec], tmp_path: Path):
