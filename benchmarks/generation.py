@@ -4,7 +4,7 @@ The model is a real Qwen2 with planted lengths: its layers are computed and add 
 decides how long its text is, and both ways write the same tokens, which is checked. Lengths are spread as those of
 benchmark answers are: log-normal, most a small part of the cap.
 
-    python -m benchmarks.generation [--rows 192] [--slots 32] [--cap 384]
+    python -m benchmarks.generation [--rows 96] [--slots 32] [--cap 384]
 """
 
 import argparse
@@ -114,10 +114,10 @@ def timed(way: Callable[..., dict[str, str]], *arguments: Any) -> tuple[float, d
 def main() -> None:
     """Measure both, alternating, and print the ratio of the medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=192)
+    parser.add_argument("--rows", type=int, default=96)
     parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--cap", type=int, default=384)
-    parser.add_argument("--hidden", type=int, default=512)
+    parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's own number")
