@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import psutil
 import pytest
 import yaml
 
@@ -88,8 +89,11 @@ class Daemon:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Waits for the code server and its runs too: until they end they close databases, whose journals then go."""
+        family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
         self._process.terminate()
-        self._process.wait(30)
+        _, alive = psutil.wait_procs(family, 90)
+        assert not alive, alive
 
     def switch_on(self, kind: str, name: str) -> None:
         command = self._command("dagster", kind, "start", name)
