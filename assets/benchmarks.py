@@ -6,10 +6,10 @@ from assets.graph import Graph
 from assets.metadata import counts
 from assets.step import Made, Step, TableAsset
 from tracepipe import evaluation
+from tracepipe.conditions import Condition
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES
+from tracepipe.row_set import not_applicable
 from tracepipe.statistics import interval_over_items, item_means
-from tracepipe.students import not_applicable
-from tracepipe.study import Condition
 
 
 def add_benchmarks(graph: Graph) -> None:
@@ -44,7 +44,7 @@ def _add_answers(graph: Graph, condition: Condition) -> None:
             },
             given=(student,),
             reads=(f"student/{condition}", "benchmark_items"),
-            inapplicable=lambda target: not_applicable(condition, target),
+            inapplicable=lambda target: not_applicable(graph.study, condition, target),
             gates={"one_answer_per_item": "every student answered every item once per sample"},
             gpu=True,
             make=make,
@@ -68,7 +68,7 @@ def _add_scores(graph: Graph, condition: Condition) -> None:
             table=BENCHMARK_SCORES,
             version=evaluation.VERSION,
             reads=(f"benchmark_answers/{condition}", "benchmark_items"),
-            inapplicable=lambda target: not_applicable(condition, target),
+            inapplicable=lambda target: not_applicable(graph.study, condition, target),
             gates={
                 "one_score_per_answer": "every answer has exactly one score",
                 "scores_in_range": "every score lies between 0 and 1",

@@ -1,16 +1,19 @@
 """Inverted traces, and how close they come to an open target's real ones."""
 
+import polars as pl
+
 from assets.graph import Graph
 from assets.metadata import counts, grid_metadata
 from assets.pictures import length_picture
 from assets.step import Made, Step, TableAsset
 from tracepipe import consistency, fidelity, inversion
+from tracepipe.exposures import not_exposed
 from tracepipe.identity import weights_id
 from tracepipe.records import INVERTED_TRACES, TRACE_CONSISTENCY, TRACE_FIDELITY
 from tracepipe.report.tables import preview_grid
 from tracepipe.roles import Exposure
 from tracepipe.study import Study
-from tracepipe.target import hides, hides_traces
+from tracepipe.target import Target, hides_traces
 
 
 def add_inversion(graph: Graph) -> None:
@@ -22,7 +25,7 @@ def add_inversion(graph: Graph) -> None:
         _add_trace_fidelity(graph, exposure)
 
 
-def _calls(study: Study, exposure: Exposure) -> dict[str, object]:
+def calls_of(study: Study, exposure: Exposure) -> dict[str, object]:
     """How an inverter is asked."""
     return {
         **study.inverter.asking.identity(),
@@ -31,11 +34,22 @@ def _calls(study: Study, exposure: Exposure) -> dict[str, object]:
     }
 
 
+def _shown_tables(study: Study, exposure: Exposure) -> tuple[str, ...]:
+    """The tables that say what is shown at an exposure."""
+    policy = (f"target_exposures/{exposure}",) if exposure in study.policies else ()
+    return ("prompts", "target_outputs", *policy)
+
+
+def _shown(step: Step, exposure: Exposure) -> pl.DataFrame:
+    return inversion.shown_rows(exposure, *(step.read(name) for name in _shown_tables(step.study, exposure)))
+
+
 def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
     study = graph.study
+    styled = exposure in study.of_summaries
 
     def make(step: Step) -> Made:
-        shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
+        shown = _shown(step, exposure)
         inverter = step.read(f"inverter/{exposure}").row(0, named=True)
         checkpoint = inverter["checkpoint_id"]
         folder = str(step.bench.checkpoints.folder(checkpoint))
@@ -49,10 +63,10 @@ def _add_inverted_traces(graph: Graph, exposure: Exposure) -> None:
             description=f"Traces the inverter writes from what the target shows ({exposure}; paper section 3).",
             table=INVERTED_TRACES,
             version=inversion.VERSION,
-            config={"calls": _calls(study, exposure)},
+            config={"calls": calls_of(study, exposure)},
             # Summaries of another style must not reach the inverter: the style's gate stands before it.
-            reads=("prompts", "target_outputs", f"inverter/{exposure}", *(["summary_style"] * (exposure == "summary"))),
-            inapplicable=lambda target: hides(exposure, target),
+            reads=(*_shown_tables(study, exposure), f"inverter/{exposure}", *(["summary_style"] * styled)),
+            inapplicable=lambda target: not_exposed(study, exposure, target),
             gates={"one_row_per_output": "every output shown has exactly one inverted trace"},
             gpu=True,
             make=make,
@@ -76,7 +90,7 @@ def _add_consistency(graph: Graph, exposure: Exposure) -> None:
             table=TRACE_CONSISTENCY,
             version=consistency.VERSION,
             reads=(f"inverted_traces/{exposure}", "target_outputs"),
-            inapplicable=lambda target: hides(exposure, target),
+            inapplicable=lambda target: not_exposed(graph.study, exposure, target),
             gates={"every_trace_checked": "every inverted trace was checked"},
             make=make,
             describe=lambda frame: counts(frame, "rule"),
@@ -87,8 +101,12 @@ def _add_consistency(graph: Graph, exposure: Exposure) -> None:
 def _add_zero_shot_traces(graph: Graph, exposure: Exposure) -> None:
     study = graph.study
 
+    def inapplicable(target: Target) -> str | None:
+        closed = None if study.uses_zero_shot(exposure) else hides_traces(target)
+        return closed or not_exposed(study, exposure, target)
+
     def make(step: Step) -> Made:
-        shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
+        shown = _shown(step, exposure)
         base = step.study.inverter.model
         inverted = inversion.invert(step.study, exposure, base, weights_id(base), shown, step.bench)
         return Made(inverted, inversion.inversion_gates(shown, inverted))
@@ -98,14 +116,14 @@ def _add_zero_shot_traces(graph: Graph, exposure: Exposure) -> None:
             name=f"zero_shot_traces/{exposure}",
             stage="inversion",
             description=f"What the inverter's base writes without training ({exposure}): the baseline of fidelity. "
-            "Made only where the real traces are known to compare with; paper, table 2.",
+            "Made where the real traces are known to compare with, or a condition trains on it; paper, table 2.",
             table=INVERTED_TRACES,
             version=inversion.VERSION,
-            config={"calls": _calls(study, exposure) | {"weights": study.inverter.identity()["weights"]}},
+            config={"calls": calls_of(study, exposure) | {"weights": study.inverter.identity()["weights"]}},
             given=(study.inverter,),
-            reads=("prompts", "target_outputs"),
+            reads=_shown_tables(study, exposure),
             target_config=lambda target: target.open,
-            inapplicable=lambda target: hides_traces(target) or hides(exposure, target),
+            inapplicable=inapplicable,
             gates={"one_row_per_output": "every output shown has exactly one trace"},
             gpu=True,
             make=make,
@@ -119,7 +137,7 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
 
     def make(step: Step) -> Made:
         """Compare the trained inverter's traces, and its untrained base's, with the real ones."""
-        shown = inversion.shown_rows(exposure, step.read("prompts"), step.read("target_outputs"))
+        shown = _shown(step, exposure)
         trained, zero_shot, traces = (
             step.read(name) for name in (f"inverted_traces/{exposure}", f"zero_shot_traces/{exposure}", "target_traces")
         )
@@ -141,13 +159,12 @@ def _add_trace_fidelity(graph: Graph, exposure: Exposure) -> None:
             config={"tokenizer": study.student.identity()["weights"], "words": study.fidelity_words},
             given=(study.student,),
             reads=(
-                "prompts",
-                "target_outputs",
+                *_shown_tables(study, exposure),
                 "target_traces",
                 f"inverted_traces/{exposure}",
                 f"zero_shot_traces/{exposure}",
             ),
-            inapplicable=lambda target: hides_traces(target) or hides(exposure, target),
+            inapplicable=lambda target: hides_traces(target) or not_exposed(study, exposure, target),
             gates={
                 "every_trace_compared_trained": "every inverted trace was compared",
                 "every_trace_compared_zero_shot": "every zero-shot trace was compared",

@@ -1,15 +1,18 @@
 """The comparison of conditions and the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
+from assets.audit import add_audit_page, add_leakage
 from assets.graph import Graph
 from assets.metadata import grid_metadata
 from assets.pictures import accuracy_picture, difference_picture
 from assets.step import Beside, Made, Step, TableAsset
 from tracepipe import comparison
+from tracepipe.conditions import Condition, budget_of
 from tracepipe.records import COMPARISON, DIFFERENCES, FILES
 from tracepipe.report import write as report
 from tracepipe.report.material import Material, tables_of
@@ -17,8 +20,10 @@ from tracepipe.report.tables import comparison_grid, difference_grid
 
 
 def add_report(graph: Graph) -> None:
-    """Add `comparison`, `differences` and `report`."""
+    """Add `comparison`, `differences`, `report`, and for an audit `leakage` and `audit`."""
     conditions = graph.study.conditions
+    # The points of a sweep over budgets are a curve; in pairs they would only weaken every other verdict.
+    paired = [condition for condition in conditions if budget_of(condition) is None]
     graph.add(
         TableAsset(
             name="comparison",
@@ -44,12 +49,14 @@ def add_report(graph: Graph) -> None:
             "whether it is resolved.",
             table=DIFFERENCES,
             version=comparison.VERSION,
-            config={"conditions": conditions},
-            reads=tuple(f"benchmark_scores/{condition}" for condition in conditions),
-            make=lambda step: Made(comparison.differences(_scores(step), step.study.conditions)),
+            config={"conditions": paired},
+            reads=tuple(f"benchmark_scores/{condition}" for condition in paired),
+            make=lambda step: Made(comparison.differences(_scores(step, paired), paired)),
             describe=lambda frame: {"table": grid_metadata(difference_grid(frame)), **difference_picture(frame)},
         )
     )
+    if graph.study.has_levels:
+        add_leakage(graph)
     graph.add(
         TableAsset(
             name="report",
@@ -70,17 +77,19 @@ def add_report(graph: Graph) -> None:
             make=_report,
         )
     )
+    if graph.study.has_levels:
+        add_audit_page(graph)
 
 
-def _scores(step: Step) -> pl.DataFrame:
-    return pl.concat([step.read(f"benchmark_scores/{condition}") for condition in step.study.conditions])
+def _scores(step: Step, conditions: Sequence[Condition]) -> pl.DataFrame:
+    return pl.concat([step.read(f"benchmark_scores/{condition}") for condition in conditions])
 
 
 def _comparison(step: Step) -> Made:
     conditions = step.study.conditions
     students = {condition: step.read(f"student/{condition}") for condition in conditions}
     rows = {condition: frame["examples"][0] for condition, frame in students.items() if frame.height}
-    return Made(comparison.compare(_scores(step), conditions, rows))
+    return Made(comparison.compare(_scores(step, conditions), conditions, rows))
 
 
 def _report(step: Step) -> Made:

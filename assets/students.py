@@ -1,16 +1,20 @@
 """Training rows of every condition, and the students fine-tuned on them."""
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from assets.graph import Graph
-from assets.metadata import counts
+from assets.metadata import counts, grid_metadata
 from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
-from tracepipe import students
+from tracepipe import row_set, students
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates, training_seconds
+from tracepipe.conditions import UNTRAINED, Condition
 from tracepipe.gates import Gate, ids_preserved
-from tracepipe.records import CHECKPOINTS, EXAMPLES
-from tracepipe.study import UNTRAINED, Condition
+from tracepipe.records import CHECKPOINTS, EXAMPLES, ROW_SET
+from tracepipe.report.tables import preview_grid
+from tracepipe.study import Study
 from tracepipe.target import hides_traces
 from tracepipe.training import sft
 from tracepipe.training.render import RENDER_GATES
@@ -19,10 +23,13 @@ _RENDERED = {name: f"no {what}" for name, what in RENDER_GATES.items()}
 
 
 def add_students(graph: Graph) -> None:
-    """Add `student_examples`, `oracle_examples` where the study asks for it, and `student/<condition>`."""
+    """Add `row_set`, `student_examples`, `oracle_examples` where there is an oracle, and `student/<condition>`."""
     study = graph.study
+    compositions = {one: study.composition(one).model_dump(mode="json") for one in study.trained_conditions}
+    _add_row_set(graph, compositions)
     decided_by_study = {
         "conditions": study.conditions,
+        "compositions": compositions,
         "wording": study.student.wording.model_dump(),
         "weights": study.student.identity()["weights"],
         "max_length": study.student.recipe.max_length,
@@ -39,16 +46,12 @@ def add_students(graph: Graph) -> None:
             version=students.VERSION,
             config=decided_by_study,
             given=(study.student,),
-            reads=(
-                "prompts",
-                "surrogate_traces",
-                "target_outputs",
-                *(f"inverted_traces/{exposure}" for exposure in study.exposures),
-            ),
+            reads=("prompts", "surrogate_traces", "target_outputs", "row_set", *_written_tables(study)),
             target_config=lambda target: [target.training_use, target.exposes, target.open],
             gates={
-                "same_rows_in_every_condition": "conditions on the target's side train on the same prompts",
-                "same_number_of_rows": "all conditions train on equally many rows",
+                "same_rows_in_every_condition": "conditions on the target's side train on the common rows, or on "
+                "a part of them where that is what they are for",
+                "same_number_of_rows": "conditions that can be compared train on equally many rows",
                 **_RENDERED,
             },
             make=_student_examples,
@@ -65,7 +68,7 @@ def add_students(graph: Graph) -> None:
                 version=students.VERSION,
                 config=decided_by_study,
                 given=(study.student,),
-                reads=("prompts", "target_outputs", "target_traces", "student_examples"),
+                reads=("prompts", "target_outputs", "target_traces", "row_set"),
                 inapplicable=hides_traces,
                 gates={"same_rows_as_other_conditions": "the oracle trains on the shared prompts", **_RENDERED},
                 withheld=True,
@@ -77,14 +80,54 @@ def add_students(graph: Graph) -> None:
         _add_student(graph, condition)
 
 
+def _written_tables(study: Study) -> list[str]:
+    """The tables of traces that conditions train on."""
+    found = [f"inverted_traces/{exposure}" for exposure in study.exposures]
+    found += [f"zero_shot_traces/{exposure}" for exposure in study.exposures if study.uses_zero_shot(exposure)]
+    return found + [f"selected_traces/{exposure}" for exposure in study.exposures if study.selections_at(exposure)]
+
+
+def _written(step: Step) -> row_set.Written:
+    tables: dict[str, dict[str, pl.DataFrame]] = {"inverted": {}, "zero_shot": {}, "selected": {}}
+    for name in _written_tables(step.study):
+        family, _, exposure = name.partition("/")
+        tables[family.removesuffix("_traces")][exposure] = step.read(name)
+    return row_set.Written(**tables)
+
+
+def _add_row_set(graph: Graph, compositions: Mapping[str, object]) -> None:
+    study = graph.study
+
+    def make(step: Step) -> Made:
+        traces, outputs = step.read("surrogate_traces"), step.read("target_outputs")
+        rows = row_set.row_set(step.study, step.target, traces, outputs, _written(step))
+        lost = {f"lost to {why}": count for why, count in row_set.losses(rows).iter_rows()}
+        return Made(rows, row_set.row_gates(outputs, rows), {"rows used": int(rows["used"].sum()), **lost})
+
+    graph.add(
+        TableAsset(
+            name="row_set",
+            stage="students",
+            description="The target's rows that every condition can use, and what took each other row from all.",
+            table=ROW_SET,
+            version=row_set.VERSION,
+            config={"compositions": compositions, "seed": study.derived_seed("common rows")},
+            reads=("surrogate_traces", "target_outputs", *_written_tables(study)),
+            target_config=lambda target: [target.exposes, target.open],
+            gates={"every_row_accounted_for": "every row is either used or has the reason why not"},
+            make=make,
+            describe=lambda frame: {"lost": grid_metadata(preview_grid(row_set.losses(frame), rows=20))},
+        )
+    )
+
+
 def _student_examples(step: Step) -> Made:
     students.require_permission(step.target)
     study, target = step.study, step.target
-    inverted = {exposure: step.read(f"inverted_traces/{exposure}") for exposure in study.exposures}
-    prompts, traces, outputs = (step.read(name) for name in ("prompts", "surrogate_traces", "target_outputs"))
-    examples = students.student_examples(study, target, prompts, traces, outputs, inverted)
+    prompts, traces, outputs, rows = (step.read(name) for name in step.asset.reads[:4])
+    examples = students.student_examples(study, target, prompts, traces, outputs, rows, _written(step))
     rendered = _rendered(step, examples)
-    return Made(examples, [*students.example_gates(study, target, examples), *rendered])
+    return Made(examples, [*students.example_gates(study, target, rows, examples), *rendered])
 
 
 def _rendered(step: Step, examples: pl.DataFrame) -> list[Gate]:
@@ -93,10 +136,9 @@ def _rendered(step: Step, examples: pl.DataFrame) -> list[Gate]:
 
 
 def _oracle_examples(step: Step) -> Made:
-    shared = step.read("student_examples")
-    prompts, outputs, traces = (step.read(name) for name in ("prompts", "target_outputs", "target_traces"))
-    examples = students.oracle_examples(step.study, prompts, shared, outputs, traces)
-    expected = shared.filter(pl.col("condition") != "surrogate_trace")["prompt_id"].unique()
+    prompts, outputs, traces, rows = (step.read(name) for name in step.asset.reads)
+    examples = students.oracle_examples(step.study, prompts, rows, outputs, traces)
+    expected = rows.filter("used")["prompt_id"]
     rendered = _rendered(step, examples)
     same_rows = ids_preserved("same_rows_as_other_conditions", expected, examples["prompt_id"])
     return Made(examples, [same_rows, *rendered])
@@ -112,7 +154,9 @@ def _add_student(graph: Graph, condition: Condition) -> None:
             return Made(students.untrained(step.study))
         made = students.train_students(step.study, condition, step.read(examples), step.bench)
         manifests = [manifest for _, manifest in made]
-        return Made(checkpoint_rows(made), training_gates(manifests), training_seconds(manifests))
+        return Made(
+            checkpoint_rows(f"student/{condition}", made), training_gates(manifests), training_seconds(manifests)
+        )
 
     graph.add(
         TableAsset(
@@ -133,7 +177,7 @@ def _add_student(graph: Graph, condition: Condition) -> None:
             else {"weights": study.student.identity()["weights"]},
             given=(study.student,),
             reads=(examples,),
-            inapplicable=lambda target: students.not_applicable(condition, target),
+            inapplicable=lambda target: row_set.not_applicable(study, condition, target),
             gates={name: f"no {what}" for name, what in TRAINING_GATES.items()} if trained else {},
             kinds=frozenset({"huggingface", "pytorch"}),
             sees_withheld=condition == "oracle",

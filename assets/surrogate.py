@@ -1,15 +1,18 @@
 """The surrogate's traces and their summaries: what inverters learn from."""
 
+from collections.abc import Mapping
+
+from assets.exposures import add_surrogate_exposures
 from assets.graph import Graph
 from assets.metadata import counts
 from assets.pictures import loss_picture
 from assets.step import Made, Step, TableAsset, checkpoints_exist
 from tracepipe import compression, inversion, surrogate, templates
 from tracepipe.checkpoints import TRAINING_GATES, checkpoint_rows, training_gates, training_seconds
+from tracepipe.conditions import UNTRAINED_RENDERS
 from tracepipe.records import CHAT_TEMPLATES, CHECKPOINTS, EXAMPLES, SURROGATE_SUMMARIES, SURROGATE_TRACES
 from tracepipe.roles import Exposure, FunctionCompressor
 from tracepipe.steps import TemplatedRole
-from tracepipe.study import UNTRAINED_RENDERS
 from tracepipe.training import sft
 from tracepipe.training.render import RENDER_GATES
 
@@ -60,6 +63,8 @@ def add_surrogate(graph: Graph) -> None:
             describe=lambda frame: counts(frame, "outcome"),
         )
     )
+    add_surrogate_exposures(graph)
+    exposed = {name: f"surrogate_exposures/{name}" for name in study.exposures if name in study.policies}
     graph.add(
         TableAsset(
             name="inverter_examples",
@@ -71,15 +76,15 @@ def add_surrogate(graph: Graph) -> None:
             version=inversion.VERSION,
             config={
                 "wording": {name: wording.model_dump() for name, wording in study.inverter.wording.items()},
-                "exposures": study.exposures,
+                "exposures": {name: study.learnt_from(name) for name in study.exposures},
                 "weights": study.inverter.identity()["weights"],
                 "max_length": study.inverter.recipe.max_length,
                 "thinking": study.inverter.thinking,
             },
             given=(study.inverter,),
-            reads=("prompts", "surrogate_traces", "surrogate_summaries"),
+            reads=("prompts", "surrogate_traces", "surrogate_summaries", *exposed.values()),
             gates={name: f"no {what}" for name, what in RENDER_GATES.items()},
-            make=_inverter_examples,
+            make=lambda step: _inverter_examples(step, exposed),
             describe=lambda frame: counts(frame, "condition"),
         )
     )
@@ -137,9 +142,10 @@ def _surrogate_summaries(step: Step) -> Made:
     return Made(summaries, compression.summary_gates(traces, summaries))
 
 
-def _inverter_examples(step: Step) -> Made:
-    prompts, traces, summaries = (step.read(name) for name in step.asset.reads)
-    examples = inversion.inverter_examples(step.study, prompts, traces, summaries)
+def _inverter_examples(step: Step, exposed: Mapping[Exposure, str]) -> Made:
+    prompts, traces, summaries = (step.read(name) for name in ("prompts", "surrogate_traces", "surrogate_summaries"))
+    shown = {exposure: step.read(name) for exposure, name in exposed.items()}
+    examples = inversion.inverter_examples(step.study, prompts, traces, summaries, shown)
     inverter = step.study.inverter
     gates = step.bench.render_gates(inverter.model, examples, inverter.recipe.max_length, inverter.thinking)
     return Made(examples, gates)
@@ -147,11 +153,11 @@ def _inverter_examples(step: Step) -> Made:
 
 def _add_inverter(graph: Graph, exposure: Exposure) -> None:
     study = graph.study
-    given = "the answer and the summary" if exposure == "summary" else "the answer alone"
+    given = "the answer alone" if exposure == "answer" else f"the answer and what {exposure} shows"
 
     def make(step: Step) -> Made:
         manifest = inversion.train_inverter(step.study, exposure, step.read("inverter_examples"), step.bench)
-        rows = checkpoint_rows([(step.study.seed, manifest)])
+        rows = checkpoint_rows(f"inverter/{exposure}", [(step.study.seed, manifest)])
         return Made(rows, training_gates([manifest]), training_seconds([manifest]))
 
     graph.add(
@@ -166,7 +172,7 @@ def _add_inverter(graph: Graph, exposure: Exposure) -> None:
                 "recipe": study.inverter.recipe.model_dump(mode="json"),
                 "thinking": study.inverter.thinking,
                 "weights": study.inverter.identity()["weights"],
-                "seeds": [study.derived_seed("inverter", exposure)],
+                "seeds": [study.derived_seed("inverter", *study.learnt_from(exposure))],
             },
             given=(study.inverter,),
             reads=("inverter_examples",),

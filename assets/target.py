@@ -45,7 +45,7 @@ def add_target(graph: Graph) -> None:
     _add_outputs(graph)
     _add_accounts(graph)
     _add_changes(graph)
-    if "summary" in graph.study.exposures:
+    if graph.study.of_summaries:
         _add_style(graph)
     _add_traces(graph)
 

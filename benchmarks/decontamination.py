@@ -15,8 +15,8 @@ from rapidfuzz import fuzz
 from rapidfuzz.process import cdist
 
 from benchmarks.fidelity import draw, vocabulary
+from tracepipe.problems import Decontamination
 from tracepipe.prompts.decontamination import find_matches
-from tracepipe.study import Decontamination
 
 _BASELINE_PROMPTS = 2000
 

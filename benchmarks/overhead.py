@@ -23,6 +23,7 @@ from tracepipe import (
     evaluation,
     fidelity,
     inversion,
+    row_set,
     students,
     summary_style,
     surrogate,
@@ -30,6 +31,7 @@ from tracepipe import (
 from tracepipe import outputs as outputs_of
 from tracepipe.checkpoints import checkpoint_rows, training_gates
 from tracepipe.compute import PoolCompute
+from tracepipe.conditions import UNTRAINED, Condition
 from tracepipe.definitions import find_study, run_study, targets_folder
 from tracepipe.home import Home
 from tracepipe.identity import weights_id
@@ -43,7 +45,7 @@ from tracepipe.report.write import write_report
 from tracepipe.roles import Exposure
 from tracepipe.serving import reachable
 from tracepipe.store import Making
-from tracepipe.study import UNTRAINED, Condition, Study, load_study
+from tracepipe.study import Study, load_study
 from tracepipe.target import Target
 from tracepipe.workbench import Workbench
 
@@ -67,7 +69,7 @@ class Script:
         traces = self.keep("surrogate_traces", surrogate.surrogate_traces(study, prompts, bench))
         summaries = compression.surrogate_summaries(study, prompts, traces, bench)
         self.keep("surrogate_summaries", summaries)
-        examples = self.keep("inverter_examples", inversion.inverter_examples(study, prompts, traces, summaries))
+        examples = self.keep("inverter_examples", inversion.inverter_examples(study, prompts, traces, summaries, {}))
         bench.render_gates(study.inverter.model, examples, study.inverter.recipe.max_length)
         outputs, hidden = self.collect(prompts)
         self.keep("summary_style", summary_style.summary_style(outputs, traces, summaries, study.inverter.model))
@@ -114,7 +116,7 @@ class Script:
         for exposure in study.exposures:
             manifest = inversion.train_inverter(study, exposure, examples, bench)
             training_gates([manifest])
-            self.keep(f"inverter/{exposure}", checkpoint_rows([(study.seed, manifest)]))
+            self.keep(f"inverter/{exposure}", checkpoint_rows(f"inverter/{exposure}", [(study.seed, manifest)]))
             shown = inversion.shown_rows(exposure, prompts, outputs)
             folder, checkpoint = str(bench.checkpoints.path(manifest.checkpoint_id)), manifest.checkpoint_id
             inverted[exposure] = inversion.invert(study, exposure, folder, checkpoint, shown, bench)
@@ -140,8 +142,10 @@ class Script:
     ) -> pl.DataFrame:
         """Build the rows of every condition."""
         study, student = self.study, self.study.student
-        shared = students.student_examples(study, self.target, prompts, traces, outputs, inverted)
-        oracle = students.oracle_examples(study, prompts, shared, outputs, hidden)
+        written = row_set.Written(inverted, {}, {})
+        rows = self.keep("row_set", row_set.row_set(study, self.target, traces, outputs, written))
+        shared = students.student_examples(study, self.target, prompts, traces, outputs, rows, written)
+        oracle = students.oracle_examples(study, prompts, rows, outputs, hidden)
         for name, frame in (("student_examples", shared), ("oracle_examples", oracle)):
             self.keep(name, frame)
             self.bench.render_gates(student.model, frame, student.recipe.max_length)
@@ -156,7 +160,7 @@ class Script:
             else:
                 made = students.train_students(study, condition, rows, bench)
                 training_gates([manifest for _, manifest in made])
-                checkpoints = checkpoint_rows(made)
+                checkpoints = checkpoint_rows(f"student/{condition}", made)
             self.keep(f"student/{condition}", checkpoints)
             answers = evaluation.benchmark_answers(study, condition, checkpoints, items, bench)
             self.keep(f"benchmark_answers/{condition}", answers)

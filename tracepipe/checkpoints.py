@@ -163,13 +163,16 @@ class Checkpoints:
                 raise
 
 
-def checkpoint_rows(manifests: list[tuple[int | None, Manifest]]) -> pl.DataFrame:
-    """Return the CHECKPOINTS table of manifests given with their seeds as named in the study."""
+def checkpoint_rows(role: str, manifests: list[tuple[int | None, Manifest]]) -> pl.DataFrame:
+    """Return the CHECKPOINTS table of manifests given with their seeds as named in the study.
+
+    The role is this table's: conditions whose rows are the same share a checkpoint, which was made for the first.
+    """
     return from_rows(
         [
             {
                 "checkpoint_id": manifest.checkpoint_id,
-                "role": manifest.role,
+                "role": role,
                 "seed": seed,
                 "base_weights": manifest.base_weights,
                 "dataset_hash": manifest.dataset_hash,

@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
+from tracepipe.conditions import Condition
 from tracepipe.records import COMPARISON, DIFFERENCES, from_rows
 from tracepipe.statistics import holm, interval_over_items, item_means, paired_difference
-from tracepipe.study import Condition
 
 VERSION = "3"
 SIGNIFICANCE = 0.05

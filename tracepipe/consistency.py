@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
+from tracepipe.facts import facts_kept
 from tracepipe.gates import Gate, ids_preserved
 from tracepipe.grading.extraction import Extracted, boxes, extract, last_box, stated
 from tracepipe.grading.fair import TookTooLong, equivalent
@@ -19,8 +20,6 @@ from tracepipe.records import TRACE_CONSISTENCY, from_rows
 
 VERSION = "1"
 _SECONDS, _MEMORY = 25.0, 2 * 2**30
-_FORMULA = re.compile(r"\$\$?(.+?)\$\$?|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-_NUMBER = re.compile(r"(?<![\w.])-?\d+(?:[.,]\d+)*")
 _LAST_NUMBER = re.compile(r"(?:^|[\s=$({])(-?\d+(?:\.\d+)?)[\s.$)}*]*$")
 
 Pair = tuple[str, str]
@@ -56,7 +55,7 @@ def trace_consistency(inverted: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataF
                 "facts_kept": kept[1],
             }
         )
-    verdicts = _agreements([(row["attached_answer"], row["trace_answer"]) for row in rows])
+    verdicts = agreements([(row["attached_answer"], row["trace_answer"]) for row in rows])
     return from_rows(
         [row | {"agrees": verdict} for row, verdict in zip(rows, verdicts, strict=True)], TRACE_CONSISTENCY
     )
@@ -77,22 +76,8 @@ def contradicts_itself(text: str) -> bool:
     return any(not same_string(found[-1], box) for box in found[:-1])
 
 
-def facts_kept(summary: str, trace: str) -> tuple[int, float | None]:
-    """Count a summary's distinct facts, its numbers and formulas, and return which share of them the trace repeats."""
-    formulas = {_dense(next(part for part in found if part)) for found in _FORMULA.findall(summary)}
-    numbers = set(_NUMBER.findall(_FORMULA.sub(" ", summary)))
-    dense, there = _dense(trace), set(_NUMBER.findall(trace))
-    kept = sum(formula in dense for formula in formulas) + len(numbers & there)
-    count = len(formulas) + len(numbers)
-    return count, kept / count if count else None
-
-
-def _dense(text: str) -> str:
-    return "".join(text.split())
-
-
-def _agreements(pairs: list[tuple[str | None, str | None]]) -> Iterator[bool | None]:
-    """Compare answers by meaning; where one is missing or no verdict is reached in time, there is none."""
+def agreements(pairs: list[tuple[str | None, str | None]]) -> Iterator[bool | None]:
+    """Compare attached answers by meaning; where one is missing or no verdict is reached in time, there is none."""
     cheap = [_agree_at_sight(attached, own) for attached, own in pairs]
     hard = [
         (attached, own)

@@ -8,12 +8,13 @@ import polars as pl
 from tracepipe.benchmarks import PROTOCOLS
 from tracepipe.benchmarks.grade import GRADER_ERROR, grade_all
 from tracepipe.benchmarks.protocol import Graded, Item
+from tracepipe.conditions import UNTRAINED, UNTRAINED_RENDERS, Condition
 from tracepipe.engines.generation import Asking
 from tracepipe.gates import Gate, ids_preserved, none_fail
 from tracepipe.loops import loops
 from tracepipe.prompts.build import item_of
 from tracepipe.records import BENCHMARK_ANSWERS, BENCHMARK_SCORES, conform, empty, from_rows
-from tracepipe.study import UNTRAINED, UNTRAINED_RENDERS, Condition, Study
+from tracepipe.study import Study
 from tracepipe.workbench import GenerationJob, Workbench
 
 VERSION = "3"

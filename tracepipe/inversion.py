@@ -1,5 +1,6 @@
 """Train inverters on the surrogate's examples and write traces for what the target shows (paper section 3)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -15,53 +16,71 @@ from tracepipe.wording import inverter_wording
 from tracepipe.workbench import GenerationJob, TrainingJob, Workbench
 
 VERSION = "1"
-_NEEDED: dict[Exposure, list[str]] = {"summary": ["ok"], "answer": ["ok", "empty_summary"]}
 
 
 def inverter_examples(
-    study: Study, prompts: pl.DataFrame, traces: pl.DataFrame, summaries: pl.DataFrame
+    study: Study,
+    prompts: pl.DataFrame,
+    traces: pl.DataFrame,
+    summaries: pl.DataFrame,
+    exposed: Mapping[Exposure, pl.DataFrame],
 ) -> pl.DataFrame:
     """Build (x', y'[, b']) -> t' for every exposure of the study, on one row set for all exposures.
+
+    An inverter that learns from several exposures is dealt each row at one of them, so that it has no more rows than
+    the others.
 
     Args:
         study: The study.
         prompts: PROMPTS.
         traces: SURROGATE_TRACES.
         summaries: SURROGATE_SUMMARIES.
+        exposed: EXPOSED of the surrogate's rows, of every policy among the exposures.
 
     Returns:
         EXAMPLES; `condition` is the exposure.
     """
+    texts = {"summary": summaries, **exposed}
     usable = (
         traces.filter(outcome="ok")
         .select("prompt_id", "request_key", "trace", "answer")
-        .join(summaries.filter(outcome="ok").select("prompt_id", "summary"), on="prompt_id", validate="1:1")
         .join(prompts.select("prompt_id", "prompt"), on="prompt_id", validate="1:1")
         .sort("prompt_id")
     )
-    return conform(
-        pl.concat([_examples_of(study, exposure, usable) for exposure in study.exposures]),
-        EXAMPLES,
-    )
+    for name, table in texts.items():
+        shown = table.filter(outcome="ok").select("prompt_id", pl.col("summary").alias(f"shown {name}"))
+        usable = usable.join(shown, on="prompt_id", how="inner", validate="1:1", maintain_order="left")
+    return conform(pl.concat([_examples_of(study, exposure, usable) for exposure in study.exposures]), EXAMPLES)
 
 
 def _examples_of(study: Study, exposure: Exposure, usable: pl.DataFrame) -> pl.DataFrame:
-    ids = ["e_" + digest(["inverter", exposure, key]) for key in usable["request_key"]]
+    learnt = study.learnt_from(exposure)
+    ids = ["e_" + digest(["inverter", *learnt, key]) for key in usable["request_key"]]
     return usable.select(
         pl.Series("example_id", ids, dtype=pl.String),
         "prompt_id",
         "request_key",
         "trace",
         condition=pl.lit(exposure),
-        prompt=_inverter_prompts(study, exposure, usable),
+        prompt=inverter_prompts(study, exposure, _dealt(usable, learnt)),
         completion="trace",
+        phase=pl.lit(0),
     )
 
 
-def _inverter_prompts(study: Study, exposure: Exposure, rows: pl.DataFrame) -> pl.Series:
-    """What the inverter is asked: `rows` has `prompt`, `answer`, and `summary` for that exposure."""
+def _dealt(usable: pl.DataFrame, learnt: tuple[Exposure, ...]) -> pl.DataFrame:
+    """Give every row the text of one of the exposures, by its id."""
+    if learnt == ("answer",):
+        return usable
+    names = [learnt[int(digest(key), 16) % len(learnt)] for key in usable["prompt_id"]]
+    texts = [row[f"shown {name}"] for name, row in zip(names, usable.iter_rows(named=True), strict=True)]
+    return usable.with_columns(pl.Series("summary", texts, dtype=pl.String))
+
+
+def inverter_prompts(study: Study, exposure: Exposure, rows: pl.DataFrame) -> pl.Series:
+    """Return what the inverter is asked: `rows` has `prompt`, `answer`, and `summary` unless the answer is all."""
     template = inverter_wording(study.inverter.wording, exposure).template
-    shown = ["prompt", "answer"] + (["summary"] if exposure == "summary" else [])
+    shown = ["prompt", "answer"] + ([] if exposure == "answer" else ["summary"])
     texts = [template.format(**row) for row in rows.select(shown).iter_rows(named=True)]
     return pl.Series("prompt", texts, dtype=pl.String)
 
@@ -74,17 +93,29 @@ def train_inverter(study: Study, exposure: Exposure, examples: pl.DataFrame, ben
         base=study.inverter.model,
         examples=examples.filter(condition=exposure),
         recipe=study.inverter.recipe,
-        seed=study.derived_seed("inverter", exposure),
+        seed=study.derived_seed("inverter", *study.learnt_from(exposure)),
         thinking=study.inverter.thinking,
     )
     return bench.train([job])[0]
 
 
-def shown_rows(exposure: Exposure, prompts: pl.DataFrame, outputs: pl.DataFrame) -> pl.DataFrame:
-    """Return `prompt_id, prompt, answer, summary` of the target outputs usable at an exposure."""
+def shown_rows(
+    exposure: Exposure, prompts: pl.DataFrame, outputs: pl.DataFrame, exposed: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """Return `prompt_id, prompt, answer, summary` of the target outputs usable at an exposure.
+
+    Args:
+        exposure: What is shown.
+        prompts: PROMPTS.
+        outputs: TARGET_OUTPUTS.
+        exposed: EXPOSED of these outputs, where the exposure is a policy.
+    """
+    usable = outputs.filter(pl.col("outcome").is_in(["ok"] if exposure == "summary" else ["ok", "empty_summary"]))
+    if exposed is not None:
+        shown = exposed.filter(outcome="ok").select("prompt_id", "summary")
+        usable = usable.drop("summary").join(shown, on="prompt_id", validate="1:1")
     return (
-        outputs.filter(pl.col("outcome").is_in(_NEEDED[exposure]))
-        .select("prompt_id", "answer", "summary")
+        usable.select("prompt_id", "answer", "summary")
         .join(prompts.select("prompt_id", "prompt"), on="prompt_id", validate="1:1")
         .sort("prompt_id")
     )
@@ -97,6 +128,7 @@ def invert(
     checkpoint: str,
     shown: pl.DataFrame,
     bench: Workbench,
+    draw: int = 0,
 ) -> pl.DataFrame:
     """Write a trace for every row the target shows; the inverter is handed the answer and never solves.
 
@@ -107,18 +139,19 @@ def invert(
         checkpoint: Its identity.
         shown: See `shown_rows`.
         bench: Runs the model.
+        draw: Number of the draw; each has a seed of its own.
 
     Returns:
         INVERTED_TRACES, one row per row shown. A trace cut off at the token cap is `truncated`: it
         must never become a training target (paper: where it breaks, 2).
     """
-    requests = shown.select(id="prompt_id").with_columns(_inverter_prompts(study, exposure, shown))
+    requests = shown.select(id="prompt_id").with_columns(inverter_prompts(study, exposure, shown))
     job = GenerationJob(
-        label=f"inverted traces ({exposure}, {checkpoint})",
+        label=f"inverted traces ({exposure}, {checkpoint})" + (f" draw {draw}" if draw else ""),
         model=model,
         requests=requests,
         asking=study.inverter.asking,
-        seed=study.derived_seed("inversion", exposure),
+        seed=study.derived_seed("inversion", exposure, *([draw] if draw else [])),
     )
     (generated,) = bench.generate([job])
     rows = [_inverted_row(row, checkpoint) for row in generated.iter_rows(named=True)]

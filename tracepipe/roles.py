@@ -11,7 +11,11 @@ from tracepipe.identity import weights_id
 from tracepipe.spec import Spec, resolve_path
 from tracepipe.training.recipe import Recipe
 
-Exposure = Literal["summary", "answer"]
+Shown = Literal["summary", "answer"]
+"""What a target shows beside the prompt: its answer, or its answer and a text on its reasoning."""
+
+Exposure = str
+"""`answer`, `summary` as the target writes it, or the name of one of the study's policies."""
 
 
 class Model(Spec):
@@ -85,7 +89,7 @@ class Inverter(Role):
     """The model fine-tuned to write a trace from what a target shows; one is trained per exposure."""
 
     recipe: Recipe = Recipe()
-    wording: dict[Exposure, Wording] = Field(default_factory=dict)
+    wording: dict[Shown, Wording] = Field(default_factory=dict)
 
 
 class Student(Role):

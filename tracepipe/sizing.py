@@ -8,12 +8,15 @@ import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from tracepipe.conditions import UNTRAINED, Condition
 from tracepipe.estimate import Range
+from tracepipe.exposures import not_exposed
 from tracepipe.placement import GPUS, Hardware
+from tracepipe.problems import KnownBenchmark
 from tracepipe.roles import ModelCompressor
+from tracepipe.row_set import conditions_for
 from tracepipe.spec import SpecError
-from tracepipe.students import conditions_for
-from tracepipe.study import INVERTED, UNTRAINED, Condition, KnownBenchmark, Study
+from tracepipe.study import Study
 from tracepipe.target import Target
 from tracepipe.training.recipe import Recipe
 
@@ -114,17 +117,20 @@ class Sizing:
         study, assumed, stages = self._study, self._assumed, list[Stage]()
         exposures = [one for one in study.exposures if self._exposes(one)]
         for exposure in exposures:
-            shown = assumed.prompt + assumed.answer + (assumed.summary if exposure == "summary" else 0)
+            shown = assumed.prompt + assumed.answer + (0 if exposure == "answer" else assumed.summary)
             tokens = self._splits.surrogate * (shown + assumed.trace)
             stages.append(self._trained(f"inverter/{exposure}", study.inverter.model, study.inverter.recipe, tokens, 1))
             writing = _Writing(self._splits.target, shown, assumed.trace)
             stages.append(self._written(f"inverted traces/{exposure}", study.inverter.model, writing))
-            if self._target is not None and self._target.open:
+            if study.selection is not None and study.selections_at(exposure):
+                more = _Writing(self._splits.target * (study.selection.draws - 1), shown, assumed.trace)
+                stages.append(self._written(f"trace draws/{exposure}", study.inverter.model, more))
+            if study.uses_zero_shot(exposure) or (self._target is not None and self._target.open):
                 stages.append(self._written(f"zero-shot traces/{exposure}", study.inverter.model, writing))
         return stages
 
     def _exposes(self, exposure: str) -> bool:
-        return self._target is None or exposure == "answer" or self._target.exposes == "summary"
+        return self._target is None or not_exposed(self._study, exposure, self._target) is None
 
     def _students(self) -> list[Stage]:
         student, seeds = self._study.student, len(self._study.student.seeds)
@@ -140,10 +146,14 @@ class Sizing:
         return conditions_for(self._study, self._target)
 
     def _example_tokens(self, condition: Condition) -> float:
-        assumed = self._assumed
-        reasoned = condition in INVERTED or condition in ("surrogate_trace", "oracle")
-        thought = assumed.trace if reasoned else assumed.summary if condition == "summary_answer" else 0
-        return self._splits.target * (assumed.prompt + thought + assumed.answer)
+        assumed, composition = self._assumed, self._study.composition(condition)
+        rows = min(self._splits.target, composition.queries or self._splits.target)
+        thoughts = {"answer": 0.0, "summary": assumed.summary}
+        per_row = [
+            part.share * (assumed.prompt + thoughts.get(part.source, assumed.trace) + assumed.answer)
+            for part in composition.parts
+        ]
+        return rows * sum(per_row)
 
     def _benchmarks(self) -> Stage:
         conditions = self._conditions()

@@ -77,6 +77,14 @@ def interval_over_items(means: Values, clusters: Sequence[str]) -> Interval:
     return Interval(mean, max(0.0, min(mean, centre - half)), min(1.0, max(mean, centre + half)))
 
 
+def interval_of_mean(values: Values) -> Interval:
+    """Return the mean of independent values with its 95 % interval (Student's t); a single value has no width."""
+    mean = float(values.mean())
+    variance, freedom = _clustered_variance(values - mean, [str(index) for index in range(len(values))])
+    half = _t_quantile(freedom) * math.sqrt(variance)
+    return Interval(mean, mean - half, mean + half)
+
+
 def paired_difference(left: Values, right: Values, clusters: Sequence[str], *, single: bool) -> Difference:
     """Compare two sets of scores of the same items.
 

@@ -108,7 +108,7 @@ class TrainSpec(Spec):
 
 
 class _LookSpec(Spec):
-    """A step that only looks at texts, with a tokenizer."""
+    """A step that only looks at texts and writes one file."""
 
     label: str
     output: str
@@ -120,7 +120,7 @@ class _LookSpec(Spec):
 
     @property
     def gpus(self) -> int:
-        """The GPUs it uses: none."""
+        """The GPUs it uses, where there are any."""
         return 0
 
     @property
@@ -168,11 +168,29 @@ class TemplateSpec(_LookSpec):
         return [path for one in self.roles for path in _folder(one.model)]
 
 
+class LikelihoodSpec(_LookSpec):
+    """Measure how likely a model finds completions: a Parquet file `id, prompt, completion`; writes LIKELIHOODS."""
+
+    kind: Literal["likelihood"] = "likelihood"
+    model: str
+    rows: str
+    thinking: bool | None
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs it uses, where there are any."""
+        return 1
+
+    def inputs(self) -> list[Path]:
+        """Return the files and folders it reads; a hub id is none."""
+        return [Path(self.rows), *_folder(self.model)]
+
+
 def _folder(model: str) -> list[Path]:
     return [Path(model)] if model.startswith("/") else []
 
 
-StepSpec = Annotated[GenerateSpec | TrainSpec | RenderSpec | TemplateSpec, Field(discriminator="kind")]
+StepSpec = Annotated[GenerateSpec | TrainSpec | RenderSpec | TemplateSpec | LikelihoodSpec, Field(discriminator="kind")]
 STEPS: TypeAdapter[StepSpec] = TypeAdapter(StepSpec)
 
 _HOME = "{home}"

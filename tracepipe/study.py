@@ -1,172 +1,32 @@
 """What a user writes: a study (one experiment) and the specifications it is made of."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from tracepipe.engines.settings import Engine, Fraction, TransformersEngine
-from tracepipe.identity import data_stamps, digest
+from tracepipe.conditions import (
+    MAIN_SELECTION,
+    UNTRAINED,
+    UNTRAINED_RENDERS,
+    Budgets,
+    Composition,
+    Condition,
+    Name,
+    Part,
+    at_budget,
+    clashes,
+    read_name,
+)
+from tracepipe.engines.settings import Engine, TransformersEngine
+from tracepipe.identity import digest
 from tracepipe.placement import Compute, Hardware, Local
+from tracepipe.policies import Policy
+from tracepipe.problems import Benchmark, Decontamination, Prompts, SummaryStyle
 from tracepipe.roles import Exposure, FunctionCompressor, Inverter, ModelCompressor, Student, Surrogate
-from tracepipe.spec import Slug, Spec, load_spec, resolve_data
+from tracepipe.selection.spec import Choice, Selection
+from tracepipe.spec import Slug, Spec, load_spec
 from tracepipe.words import Words
-
-Condition = Literal[
-    "base",
-    "base_thinking_on",
-    "base_thinking_off",
-    "answer_only",
-    "summary_answer",
-    "surrogate_trace",
-    "inverted_summary",
-    "inverted_answer",
-    "oracle",
-]
-Rule = Literal["exact", "ngram", "cover", "fuzzy"]
-
-UNTRAINED_RENDERS: dict[str, bool] = {"base_thinking_on": True, "base_thinking_off": False}
-"""The untrained student asked with its template's thinking switched otherwise than the students are."""
-
-UNTRAINED: frozenset[str] = frozenset({"base", *UNTRAINED_RENDERS})
-"""The conditions that fine-tune nothing."""
-
-INVERTED: dict[str, Exposure] = {"inverted_summary": "summary", "inverted_answer": "answer"}
-"""The conditions that train on inverted traces, with the exposure they need."""
-
-
-class Columns(Spec):
-    """Which fields of a file hold what."""
-
-    prompt: str = "prompt"
-    source: str | None = None
-    domain: str | None = None
-
-
-class MiniaturePrompts(Spec):
-    """Problems of the miniature world, drawn with the study's seed."""
-
-    kind: Literal["miniature"]
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that decides the rows, apart from the study's seed."""
-        return self.model_dump(mode="json")
-
-
-class _Data(Spec):
-    path: str
-
-    @field_validator("path")
-    @classmethod
-    def _resolved(cls, value: str, info: ValidationInfo) -> str:
-        return resolve_data(value, info)
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that decides the rows; a file that was edited is another one."""
-        return self.model_dump(mode="json") | {"path": data_stamps(self.path)}
-
-
-class FilePrompts(_Data):
-    """Prompts by a column mapping: a JSONL or Parquet file, a folder of such files, or a hub id."""
-
-    kind: Literal["file"]
-    columns: Columns = Columns()
-
-
-class OpenThoughtsPrompts(_Data):
-    """OpenThoughts-114k in either published schema: a JSONL or Parquet file, a folder of such, or a hub id."""
-
-    kind: Literal["openthoughts"]
-
-
-class Splits(Spec):
-    """How many prompts the surrogate and the target answer; the two sets share none."""
-
-    surrogate: int = Field(gt=0)
-    target: int = Field(gt=0)
-
-
-class Prompts(Spec):
-    """Where prompts come from. Without `splits` they are dealt out half and half."""
-
-    source: Annotated[MiniaturePrompts | FilePrompts | OpenThoughtsPrompts, Field(discriminator="kind")]
-    splits: Splits | None = None
-
-    @model_validator(mode="after")
-    def _drawn_world_needs_sizes(self) -> Self:
-        if self.splits is None and isinstance(self.source, MiniaturePrompts):
-            raise ValueError("splits: the miniature source has no size of its own; say how many prompts to draw")
-        return self
-
-
-class _Benchmark(Spec):
-    samples: int = Field(1, gt=0, description="answers per item and student; paper: JEEBench 3, AIME 10, LCB 6")
-
-
-class MiniatureBenchmark(_Benchmark):
-    """Held-out problems of the miniature world: like the prompts, or with four hard operations."""
-
-    kind: Literal["miniature"]
-    name: Slug
-    difficulty: Literal["in_distribution", "harder"]
-    items: int = Field(gt=0)
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that decides the items, apart from the study's seed."""
-        return self.model_dump(mode="json")
-
-
-class FileBenchmark(_Data, _Benchmark):
-    r"""Problems with a gold answer from a JSONL file; graded by exact match of the last `\boxed{}`."""
-
-    kind: Literal["file"]
-    name: Slug
-    prompt: str = "problem"
-    gold: str = "answer"
-
-
-class KnownBenchmark(_Benchmark):
-    """A benchmark with a protocol of its own (`tracepipe.benchmarks`); without a path its items come from the hub."""
-
-    kind: Literal["math500", "jeebench", "aime", "livecodebench", "humaneval_plus"]
-    name: Slug
-    path: str | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _named_for_its_kind(cls, content: Any) -> Any:
-        return {"name": content.get("kind"), **content} if isinstance(content, dict) else content
-
-    @field_validator("path")
-    @classmethod
-    def _resolved(cls, value: str | None, info: ValidationInfo) -> str | None:
-        return None if value is None else resolve_data(value, info)
-
-    def identity(self) -> dict[str, Any]:
-        """Return all that decides the items; a file that was edited is another one."""
-        return self.model_dump(mode="json") | {"path": None if self.path is None else data_stamps(self.path)}
-
-
-Benchmark = Annotated[MiniatureBenchmark | FileBenchmark | KnownBenchmark, Field(discriminator="kind")]
-
-
-class SummaryStyle(Spec):
-    """How far the compressor's summaries may be from the target's before nothing is inverted from them."""
-
-    factor: float = Field(2.5, gt=1, description="median length and compression, either way")
-    points: float = Field(
-        25, gt=0, le=100, description="shares of bold headers, first person, LaTeX; percentage points"
-    )
-
-
-class Decontamination(Spec):
-    """Which prompts are left out because a benchmark asks much the same; see `tracepipe.prompts.decontamination`."""
-
-    rules: tuple[Rule, ...] = ("exact", "ngram", "cover", "fuzzy")
-    ngram: int = Field(13, gt=1, description="rule ngram: words in a row that prompt and item share")
-    cover_ngram: int = Field(8, gt=1, description="rule cover: words in a row ...")
-    cover_share: Fraction = Field(0.5, description="... that together make up so much of the item")
-    fuzzy_ratio: float = Field(95, gt=50, le=100, description="rule fuzzy: similarity of prompt and short item, %")
 
 
 class Study(Spec):
@@ -179,9 +39,21 @@ class Study(Spec):
     surrogate: Surrogate
     compressor: Annotated[FunctionCompressor | ModelCompressor, Field(discriminator="kind")]
     inverter: Inverter
-    exposures: tuple[Exposure, ...] = Field(("summary", "answer"), min_length=1)
+    exposures: tuple[Exposure, ...] = Field(
+        ("summary", "answer"), min_length=1, description="answer, summary, and names of policies"
+    )
+    policies: dict[Name, Policy] = Field(
+        default_factory=dict, description="what else might be shown: an audit's levels"
+    )
     student: Student
-    conditions: tuple[Condition, ...] = Field(min_length=1)
+    conditions: tuple[Condition, ...] = Field(min_length=1, description="see `tracepipe.conditions`, or a composition")
+    compositions: dict[Name, Composition] = Field(default_factory=dict, description="conditions of the study's own")
+    selection: Selection | None = Field(None, description="several draws per inverted trace, and a choice among them")
+    selections: dict[Name, Choice] = Field(default_factory=dict, description="other choices among the same draws")
+    gated_domains: tuple[str, ...] = Field(
+        ("code",), description="whose prompts a gated condition answers without trace"
+    )
+    budgets: Budgets | None = Field(None, description="query budgets; a list alone sweeps every inverted condition")
     benchmarks: tuple[Benchmark, ...] = Field(min_length=1)
     engine: Engine = Field(TransformersEngine(), description="of every role that names none of its own")
     compute: Compute = Local()
@@ -209,6 +81,7 @@ class Study(Spec):
                     filled[role] = {"engine": filled["engine"], **filled[role]}
         if isinstance(filled.get("compute"), dict):
             filled["compute"] = {"kind": "local", **filled["compute"]}
+        _spell_out_budgets(filled)
         return filled
 
     @model_validator(mode="after")
@@ -217,12 +90,7 @@ class Study(Spec):
             values = getattr(self, field)
             if len(set(values)) < len(values):
                 raise ValueError(f"{field}: each may stand once, got {list(values)}")
-        for condition in self.conditions:
-            exposure = INVERTED.get(condition)
-            if exposure and exposure not in self.exposures:
-                raise ValueError(f"conditions: {condition} needs the exposure '{exposure}' in exposures")
-        if "oracle" in self.conditions and not {"answer_only", "inverted_answer"} & set(self.conditions):
-            raise ValueError("conditions: oracle shares its rows with answer_only or inverted_answer; add one of them")
+        self._expect_known_names()
         self._expect_both_renders()
         if self.compute.training.devices > 1 and isinstance(self.compute, Local):
             raise ValueError(
@@ -233,6 +101,108 @@ class Study(Spec):
         if len(set(names)) < len(names):
             raise ValueError(f"benchmarks: each name may stand once, got {names}")
         return self
+
+    def _expect_known_names(self) -> None:
+        """Every name says something, and what it needs is there."""
+        for name in [*self.policies, *self.selections, *self.compositions]:
+            if clashes(name) or name in ("answer", "summary"):
+                raise ValueError(
+                    f"'{name}' would be read as another name; give this policy, selection or composition another"
+                )
+        unknown = [name for name in self.exposures if name not in ("answer", "summary", *self.policies)]
+        if unknown:
+            raise ValueError(
+                f"exposures: {unknown} are neither answer nor summary nor one of policies: {list(self.policies)}"
+            )
+        if self.selections and self.selection is None:
+            raise ValueError("selections: need the block selection, which says how often a trace is drawn")
+        for name, policy in self.policies.items():
+            strange = [one for one in policy.learn if one == "answer" or one not in self.exposures]
+            if strange:
+                raise ValueError(f"policies.{name}.learn: {strange} are not exposures of this study that show a text")
+        for condition in self.trained_conditions:
+            self._expect_possible(condition)
+        self._expect_budgets()
+
+    def _expect_possible(self, condition: Condition) -> None:
+        composition = self.composition(condition)
+        for part in composition.parts:
+            if part.exposure is not None and part.exposure not in self.exposures:
+                raise ValueError(f"conditions: {condition} needs the exposure '{part.exposure}' in exposures")
+            if part.selection is not None and part.selection not in self.known_selections:
+                raise ValueError(
+                    f"conditions: {condition} needs the selection '{part.selection}'; "
+                    f"there are: {', '.join(self.known_selections) or 'none, for want of a block selection'}"
+                )
+        other = composition.length_of
+        if other is not None and (
+            other not in self.trained_conditions or self.composition(other).length_of != condition
+        ):
+            raise ValueError(
+                f"compositions.{condition}.length_of: '{other}' must be a condition of the study whose length_of is "
+                f"'{condition}': the two keep rows of the same lengths"
+            )
+
+    def _expect_budgets(self) -> None:
+        """A query budget is one that this study's prompts can fill."""
+        splits = self.prompts.splits
+        most = max(self.budgets.queries) if self.budgets else 0
+        if splits is not None and most > splits.target:
+            raise ValueError(f"budgets: {most} queries are more than prompts.splits.target, {splits.target}")
+
+    def _parts(self) -> list[Part]:
+        return [part for name in self.trained_conditions for part in self.composition(name).parts]
+
+    def composition(self, condition: Condition) -> Composition:
+        """Return what a condition that trains is made of.
+
+        Raises:
+            ValueError: If its name says nothing; says what names there are.
+        """
+        found = self.compositions.get(condition) or read_name(
+            condition, self.exposures, self.known_selections, self.gated_domains
+        )
+        if found is None:
+            raise ValueError(
+                f"conditions: '{condition}' is none of base, answer_only, summary_answer, surrogate_trace, oracle, "
+                f"inverted_<exposure>[_<selection>], zero_shot_<exposure>, with [_augmented|_curriculum][_gated]"
+                f"[_at_<queries>] behind, and no composition; exposures: {', '.join(self.exposures)}; selections: "
+                f"{', '.join(self.known_selections) or 'none'}; compositions: {', '.join(self.compositions) or 'none'}"
+            )
+        return found
+
+    @property
+    def known_selections(self) -> dict[str, Choice]:
+        """The selections by name; the study's block is `selected`."""
+        return {MAIN_SELECTION: self.selection, **self.selections} if self.selection else {}
+
+    def selections_at(self, exposure: Exposure) -> dict[str, Choice]:
+        """Return the selections that conditions use on an exposure's draws."""
+        used = {part.selection for part in self._parts() if part.exposure == exposure}
+        return {name: choice for name, choice in self.known_selections.items() if name in used}
+
+    def uses_zero_shot(self, exposure: Exposure) -> bool:
+        """Whether a condition trains on what the inverter's untrained base writes at an exposure."""
+        return any(part.source == "zero_shot" and part.exposure == exposure for part in self._parts())
+
+    @property
+    def of_summaries(self) -> list[Exposure]:
+        """The exposures that show the target's summary, or something made from it."""
+        return [
+            name
+            for name in self.exposures
+            if name == "summary" or (name in self.policies and self.policies[name].origin == "summary")
+        ]
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether it studies more exposures than a target's own two, as an audit does."""
+        return any(name in self.policies for name in self.exposures)
+
+    def learnt_from(self, exposure: Exposure) -> tuple[Exposure, ...]:
+        """Return the exposures whose texts of the surrogate an inverter learns from."""
+        policy = self.policies.get(exposure)
+        return (policy.learn if policy else ()) or (exposure,)
 
     def _expect_both_renders(self) -> None:
         """A base that can think is measured both ways: without thinking it may beat all that was trained."""
@@ -254,6 +224,19 @@ class Study(Spec):
     def trained_conditions(self) -> tuple[Condition, ...]:
         """The conditions that fine-tune a student."""
         return tuple(condition for condition in self.conditions if condition not in UNTRAINED)
+
+
+def _spell_out_budgets(content: dict[str, Any]) -> None:
+    """Write out the conditions that a sweep over budgets stands for, once."""
+    budgets, conditions = content.get("budgets"), content.get("conditions")
+    if not isinstance(conditions, (list, tuple)):
+        return
+    if isinstance(budgets, list):
+        swept = [name for name in conditions if isinstance(name, str) and name.startswith("inverted_")]
+        budgets = content["budgets"] = {"queries": budgets, "conditions": swept}
+    if isinstance(budgets, dict) and isinstance(budgets.get("queries"), (list, tuple)):
+        points = [at_budget(name, count) for name in budgets.get("conditions", ()) for count in budgets["queries"]]
+        content["conditions"] = [*conditions, *(name for name in points if name not in conditions)]
 
 
 def load_study(path: Path, *, seed: int | None = None) -> Study:

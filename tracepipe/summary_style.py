@@ -10,8 +10,8 @@ import polars as pl
 
 from tracepipe.fidelity import count_tokens
 from tracepipe.gates import Gate, none_fail
+from tracepipe.problems import SummaryStyle
 from tracepipe.records import SUMMARY_STYLE, from_rows
-from tracepipe.study import SummaryStyle
 
 VERSION = "1"
 _BOLD_HEADER = re.compile(r"^\s*\*\*[^*\n]+\*\*:?\s*$", re.MULTILINE)

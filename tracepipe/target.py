@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
-from tracepipe.roles import Exposure
+from tracepipe.roles import Exposure, Shown
 from tracepipe.spec import Slug, Spec
 from tracepipe.store import UNPARTITIONED
 
@@ -70,7 +70,7 @@ class Target(Spec):
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
     max_output_tokens: int = Field(8192, gt=0)
-    exposes: Exposure
+    exposes: Shown
     open: bool
     check_prompt: str = "What is the remainder of 17 times 23 divided by 11? Think it through, then answer."
     probe: int = Field(8, ge=0, description="rows asked and looked at before the rest; 0 asks all at once")

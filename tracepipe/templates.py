@@ -6,11 +6,12 @@ from typing import Any
 import polars as pl
 
 from tracepipe.chat import begun_block, has_switch, keeps_traces, opening, think_state
+from tracepipe.conditions import UNTRAINED_RENDERS
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest
 from tracepipe.records import CHAT_TEMPLATES, from_rows
 from tracepipe.roles import ModelCompressor, Role
-from tracepipe.study import UNTRAINED_RENDERS, Study
+from tracepipe.study import Study
 from tracepipe.text import reasoned
 from tracepipe.training.render import RENDER_GATES, faults, render
 

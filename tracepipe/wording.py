@@ -2,7 +2,7 @@
 
 import string
 
-from tracepipe.roles import Exposure, Wording
+from tracepipe.roles import Exposure, Shown, Wording
 from tracepipe.spec import SpecError
 
 COMPRESSOR = Wording(
@@ -15,7 +15,7 @@ COMPRESSOR = Wording(
     ),
 )
 
-INVERTER: dict[Exposure, Wording] = {
+INVERTER: dict[Shown, Wording] = {
     "summary": Wording(
         version="1",
         template=(
@@ -34,20 +34,21 @@ INVERTER: dict[Exposure, Wording] = {
     ),
 }
 
-_INVERTER_FIELDS: dict[Exposure, set[str]] = {
+_INVERTER_FIELDS: dict[Shown, set[str]] = {
     "summary": {"prompt", "summary", "answer"},
     "answer": {"prompt", "answer"},
 }
 
 
-def inverter_wording(wording: dict[Exposure, Wording], exposure: Exposure) -> Wording:
-    """Return the inverter's prompt for an exposure: the study's, or ours.
+def inverter_wording(wording: dict[Shown, Wording], exposure: Exposure) -> Wording:
+    """Return the inverter's prompt for an exposure: the study's, or ours; every policy's text stands for the summary.
 
     Raises:
         SpecError: If the template does not hold exactly the fields of its exposure.
     """
-    chosen = wording.get(exposure, INVERTER[exposure])
-    expect_fields(chosen, _INVERTER_FIELDS[exposure], f"inverter.wording.{exposure}.template")
+    shown: Shown = "answer" if exposure == "answer" else "summary"
+    chosen = wording.get(shown, INVERTER[shown])
+    expect_fields(chosen, _INVERTER_FIELDS[shown], f"inverter.wording.{shown}.template")
     return chosen
 
 
@@ -57,12 +58,21 @@ def expect_fields(wording: Wording, expected: set[str], key: str) -> None:
     Raises:
         SpecError: If it does not; names the key, what it has and what it needs.
     """
-    try:
-        found = {field for _, field, _, _ in string.Formatter().parse(wording.template) if field is not None}
-    except ValueError as error:
-        raise SpecError(f"{key}: not a template: {error}") from None
+    found = fields_of(wording, key)
     if found != expected:
         raise SpecError(f"{key}: holds {_braced(found)}; it must hold exactly {_braced(expected)}")
+
+
+def fields_of(wording: Wording, key: str) -> set[str]:
+    """Return the fields that a template asks for.
+
+    Raises:
+        SpecError: If it is none; names the key.
+    """
+    try:
+        return {field for _, field, _, _ in string.Formatter().parse(wording.template) if field is not None}
+    except ValueError as error:
+        raise SpecError(f"{key}: not a template: {error}") from None
 
 
 def _braced(fields: set[str]) -> str:

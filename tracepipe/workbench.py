@@ -16,13 +16,14 @@ from tracepipe.engines.generation import GENERATED, Asking
 from tracepipe.files import write_parquet
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest, frame_hash, weights_id
-from tracepipe.steps import GenerateSpec, RenderSpec, TemplatedRole, TemplateSpec, TrainSpec
+from tracepipe.steps import GenerateSpec, LikelihoodSpec, RenderSpec, TemplatedRole, TemplateSpec, TrainSpec
 from tracepipe.training.recipe import Recipe
 from tracepipe.training.render import RENDER_GATES
 from tracepipe.training.sft import VERSION as TRAINING_VERSION
 
 _RENDERING_VERSION = "2"
 _GENERATION_VERSION = "2"
+_LIKELIHOOD_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,16 @@ class TrainingJob:
     recipe: Recipe
     seed: int
     thinking: bool | None = None
+
+
+@dataclass(frozen=True)
+class LikelihoodJob:
+    """Texts to hold against one model: `rows` has `id`, `prompt` and `completion`."""
+
+    label: str
+    model: str
+    rows: pl.DataFrame
+    thinking: bool | None
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,30 @@ class Workbench:
             )
         return joined
 
+    def likelihoods(self, jobs: Sequence[LikelihoodJob]) -> list[pl.DataFrame]:
+        """Measure how likely every job's model finds its completions.
+
+        Returns:
+            Per job: LIKELIHOODS, in the order asked.
+        """
+        specs = [self._likelihood(job) for job in jobs]
+        self.compute.run([spec for spec in specs if not self._there(Path(spec.output))])
+        return [
+            job.rows.select("id").join(pl.read_parquet(spec.output), on="id", validate="1:1", maintain_order="left")
+            for job, spec in zip(jobs, specs, strict=True)
+        ]
+
+    def _likelihood(self, job: LikelihoodJob) -> LikelihoodSpec:
+        shelved = self._shelve(job.rows)
+        identity = digest([weights_id(job.model), shelved.stem, job.thinking, _LIKELIHOOD_VERSION])
+        return LikelihoodSpec(
+            label=job.label,
+            model=job.model,
+            rows=str(shelved),
+            thinking=job.thinking,
+            output=str(self.work / "likelihoods" / f"{identity}.parquet"),
+        )
+
     def train(self, jobs: Sequence[TrainingJob]) -> list[Manifest]:
         """Fine-tune every job's model, unless its checkpoint exists."""
         specs = [self._training(job) for job in jobs]
@@ -125,7 +160,8 @@ class Workbench:
         return [self.checkpoints.manifest(spec.checkpoint_id) for spec in specs]
 
     def _training(self, job: TrainingJob) -> TrainSpec:
-        examples = job.examples.select("example_id", "prompt", "trace", "completion")
+        # Only what is learnt, so that conditions whose rows turn out the same share a checkpoint.
+        examples = job.examples.select("prompt", "completion", "phase")
         return TrainSpec(
             label=job.label,
             role=job.role,

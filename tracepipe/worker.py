@@ -26,7 +26,7 @@ from tracepipe.engines.transformers import Transformers
 from tracepipe.files import write_atomically, write_parquet
 from tracepipe.identity import digest, weights_id
 from tracepipe.mirror import mirror_at
-from tracepipe.steps import STEPS, GenerateSpec, RenderSpec, StepSpec, TemplateSpec, TrainSpec, arrived
+from tracepipe.steps import STEPS, GenerateSpec, LikelihoodSpec, RenderSpec, StepSpec, TemplateSpec, TrainSpec, arrived
 from tracepipe.tether import end_with_parent
 from tracepipe.training.sft import devices, rank
 
@@ -49,6 +49,7 @@ def run(spec: StepSpec, made: Callable[[Path], None] = lambda _: None) -> Figure
         TrainSpec: _train,
         RenderSpec: _render,
         TemplateSpec: _templates,
+        LikelihoodSpec: _likelihoods,
     }
     figures = steps[type(spec)](spec)
     return {"label": spec.label, "seconds": round(time.monotonic() - started, 3), **figures, **_memory()}
@@ -104,6 +105,7 @@ def _train(spec: TrainSpec) -> Figures:
 
     examples = pl.read_parquet(spec.examples)
     pairs = list(zip(examples["prompt"], examples["completion"], strict=True))
+    phases = examples["phase"].to_list()
     checkpoints = Checkpoints(Path(spec.checkpoints))
     work = Run(
         scratch=checkpoints.scratch(spec.checkpoint_id),
@@ -115,7 +117,7 @@ def _train(spec: TrainSpec) -> Figures:
         from tracepipe.training.weights import changed_share
 
         started = time.monotonic()
-        losses = fine_tune(spec.base, pairs, spec.recipe, spec.seed, folder, spec.label, work, spec.thinking)
+        losses = fine_tune(spec.base, pairs, spec.recipe, spec.seed, folder, spec.label, work, spec.thinking, phases)
         seconds = time.monotonic() - started
         return Manifest(
             checkpoint_id=spec.checkpoint_id,
@@ -137,7 +139,7 @@ def _train(spec: TrainSpec) -> Figures:
         checkpoints.create(spec.checkpoint_id, build)
         shutil.rmtree(work.scratch, ignore_errors=True)
     else:
-        fine_tune(spec.base, pairs, spec.recipe, spec.seed, work.scratch, spec.label, work, spec.thinking)
+        fine_tune(spec.base, pairs, spec.recipe, spec.seed, work.scratch, spec.label, work, spec.thinking, phases)
     return {"examples": len(pairs), "devices": devices()}
 
 
@@ -175,6 +177,18 @@ def _templates(spec: TemplateSpec) -> Figures:
     ]
     write_atomically(Path(spec.output), json.dumps(found).encode())
     return {"roles": len(found)}
+
+
+def _likelihoods(spec: LikelihoodSpec) -> Figures:
+    from tracepipe.engines.likelihood import LIKELIHOODS, likelihoods
+
+    rows, found = pl.read_parquet(spec.rows), []
+    with progress.task(spec.label, rows.height) as advance:
+        for one in likelihoods(spec.model, rows, spec.thinking):
+            found.append(one)
+            advance(1)
+    write_parquet(pl.DataFrame(found, schema=LIKELIHOODS), Path(spec.output))
+    return {"rows": rows.height}
 
 
 def _main() -> None:

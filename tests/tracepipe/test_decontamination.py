@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracepipe.identity import prompt_id
+from tracepipe.problems import Decontamination
 from tracepipe.prompts.decontamination import contaminated, decontamination_gate, find_matches
 from tracepipe.prompts.sources import RawPrompt
 from tracepipe.records import BENCHMARK_ITEMS, PROMPTS, from_rows
-from tracepipe.study import Decontamination
 
 LONG = (
     "A farmer has a rectangular field whose length is three times its width and whose perimeter is one hundred and "

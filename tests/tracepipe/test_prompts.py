@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from tests.conftest import write_study
 from tracepipe.home import CHECKOUT
 from tracepipe.identity import prompt_id
+from tracepipe.problems import Columns, Splits
 from tracepipe.prompts.build import build_items, build_prompts, contaminated_prompts
 from tracepipe.prompts.decontamination import decontamination_gate
 from tracepipe.prompts.sources import BadRow, RawPrompt, read_columns, read_openthoughts
 from tracepipe.prompts.splits import deal, split_gates
 from tracepipe.spec import SpecError
-from tracepipe.study import Columns, Splits, Study, load_study
+from tracepipe.study import Study, load_study
 
 MATH500 = CHECKOUT.parent / "shared" / "data" / "math500.jsonl"
 

@@ -4,8 +4,8 @@ import polars as pl
 import pytest
 
 from tests.conftest import MODELS
+from tracepipe.problems import SummaryStyle
 from tracepipe.records import SUMMARY_STYLE, TARGET_OUTPUTS, schema
-from tracepipe.study import SummaryStyle
 from tracepipe.summary_style import style_gates, summary_style
 
 TOKENIZER = str(MODELS / "base")

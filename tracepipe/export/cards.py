@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 
 from tracepipe.lineage.links import FAMILIES, family_of
+from tracepipe.problems import MiniaturePrompts
 from tracepipe.report.limits import MINIATURE_CAUTION
 from tracepipe.report.tables import Grid, comparison_grid, escaped
 from tracepipe.store import Event
-from tracepipe.study import MiniaturePrompts, Study
+from tracepipe.study import Study
 from tracepipe.target import Target
 
 _TEMPLATE = Path(__file__).with_name("card.md.jinja")

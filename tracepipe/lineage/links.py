@@ -99,13 +99,28 @@ FAMILIES: Mapping[str, Family] = {
         "training row of a student",
         records.EXAMPLES,
         ("example_id",),
-        (_by("request_key", "inverted_traces", "target_outputs", "surrogate_traces"), _PROMPT),
+        (
+            _by(
+                "request_key",
+                "inverted_traces",
+                "selected_traces",
+                "zero_shot_traces",
+                "target_outputs",
+                "surrogate_traces",
+            ),
+            _PROMPT,
+        ),
         {
-            "trace": (("inverted_traces", "inverted_trace"), ("surrogate_traces", "trace")),
+            "trace": (
+                ("inverted_traces", "inverted_trace"),
+                ("selected_traces", "inverted_trace"),
+                ("surrogate_traces", "trace"),
+            ),
             "completion": (
                 ("target_outputs", "answer"),
                 ("target_outputs", "summary"),
                 ("inverted_traces", "inverted_trace"),
+                ("selected_traces", "inverted_trace"),
                 ("surrogate_traces", "trace"),
             ),
             "prompt": (("prompts", "prompt"),),
@@ -115,7 +130,7 @@ FAMILIES: Mapping[str, Family] = {
         "training row of the oracle",
         records.EXAMPLES,
         ("example_id",),
-        (_by("request_key", "target_traces"), _SHOWN, _PROMPT),
+        (_by("request_key", "target_traces"), _SHOWN, _by("prompt_id", "row_set"), _PROMPT),
         {
             "trace": (("target_traces", "trace"),),
             "completion": (("target_outputs", "answer"), ("target_traces", "trace")),
@@ -141,6 +156,25 @@ FAMILIES: Mapping[str, Family] = {
         {"inverted_trace": (("target_outputs", "answer"), ("target_outputs", "summary"), ("prompts", "prompt"))},
         calls=True,
     ),
+    "trace_draws": Family(
+        "draw of an inverted trace",
+        records.TRACE_DRAWS,
+        ("request_key",),
+        (_SHOWN, _by("checkpoint_id", "inverter"), _PROMPT),
+        {
+            "inverted_trace": (("target_outputs", "answer"), ("target_outputs", "summary"), ("prompts", "prompt")),
+            "agrees": (("target_outputs", "answer"),),
+            "predicted_tokens": (("inverter_examples", "trace"), ("inverter_examples", "prompt")),
+        },
+        calls=True,
+    ),
+    "selected_traces": Family(
+        "choice among draws",
+        records.SELECTED_TRACES,
+        ("selection", "prompt_id"),
+        (Link(("trace_draws",), {"request_key": "request_key"}, unless_null="request_key"),),
+        {"inverted_trace": (("trace_draws", "inverted_trace"),)},
+    ),
     "zero_shot_traces": Family(
         "trace by the untrained inverter",
         records.INVERTED_TRACES,
@@ -148,6 +182,21 @@ FAMILIES: Mapping[str, Family] = {
         (_SHOWN, _PROMPT),
         {"inverted_trace": (("target_outputs", "answer"), ("target_outputs", "summary"), ("prompts", "prompt"))},
         calls=True,
+    ),
+    "row_set": Family("row of the common set", records.ROW_SET, ("prompt_id",), (_SHOWN,)),
+    "target_exposures": Family(
+        "what a policy shows of a target's reasoning",
+        records.EXPOSED,
+        ("prompt_id",),
+        (_SHOWN, _PROMPT),
+        {"summary": (("target_outputs", "summary"),)},
+    ),
+    "surrogate_exposures": Family(
+        "what a policy shows of a surrogate's reasoning",
+        records.EXPOSED,
+        ("prompt_id",),
+        (_by("prompt_id", "surrogate_summaries"), _by("prompt_id", "surrogate_traces"), _PROMPT),
+        {"summary": (("surrogate_summaries", "summary"), ("surrogate_traces", "trace"))},
     ),
     "target_outputs": Family(
         "target's output",
@@ -231,6 +280,18 @@ FAMILIES: Mapping[str, Family] = {
         ),
         {"difference": (("benchmark_scores", "score"),)},
     ),
+    "leakage": Family(
+        "level of an audit",
+        records.LEAKAGE,
+        ("benchmark", "level"),
+        (Link(("comparison",), {"benchmark": "benchmark", "condition": "condition"}),),
+        {
+            "accuracy": (("comparison", "accuracy"),),
+            "tokens": (("target_exposures", "summary"), ("target_outputs", "summary"), ("target_traces", "trace")),
+            "fidelity": (("trace_fidelity", "rougeL"),),
+        },
+    ),
+    "audit": Family("audit file", records.FILES, ("format",), (Link(("leakage",), many=True),)),
     "report": Family("report file", records.FILES, ("format",), (Link(("comparison",), many=True),)),
 }
 """In the order in which an id that stands in several tables is looked for."""

@@ -13,19 +13,19 @@ from tracepipe.benchmarks.protocol import Item, Protocol, field
 from tracepipe.identity import prompt_id
 from tracepipe.jsonl import read_lines
 from tracepipe.miniature.world import Problem, draw_pool, true_answer
-from tracepipe.prompts.decontamination import contaminated
-from tracepipe.prompts.sources import RawPrompt, Reading, read_columns, read_openthoughts
-from tracepipe.prompts.splits import Dealt, deal
-from tracepipe.records import BENCHMARK_ITEMS, REJECTED_PROMPTS, from_rows
-from tracepipe.study import (
+from tracepipe.problems import (
     Benchmark,
     FileBenchmark,
     FilePrompts,
     MiniatureBenchmark,
     MiniaturePrompts,
     OpenThoughtsPrompts,
-    Study,
 )
+from tracepipe.prompts.decontamination import contaminated
+from tracepipe.prompts.sources import RawPrompt, Reading, read_columns, read_openthoughts
+from tracepipe.prompts.splits import Dealt, deal
+from tracepipe.records import BENCHMARK_ITEMS, REJECTED_PROMPTS, from_rows
+from tracepipe.study import Study
 
 VERSION = "2"
 _MINIATURE_PROMPTS = "prompts"

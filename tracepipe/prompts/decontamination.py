@@ -15,9 +15,9 @@ import polars as pl
 from tracepipe import progress
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import normalise, prompt_id
+from tracepipe.problems import Decontamination, Rule
 from tracepipe.prompts.sources import RawPrompt
 from tracepipe.records import CONTAMINATED_PROMPTS, from_rows
-from tracepipe.study import Decontamination, Rule
 
 _WORD = re.compile(r"\w+")
 _CHUNK = 2000

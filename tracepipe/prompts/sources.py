@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from tracepipe.problems import Columns
 from tracepipe.spec import SpecError
-from tracepipe.study import Columns
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import polars as pl
 
 from tracepipe.gates import Gate, disjoint, none_fail
 from tracepipe.identity import normalise, prompt_id
+from tracepipe.problems import Splits
 from tracepipe.prompts.sources import BadRow, RawPrompt
 from tracepipe.records import PROMPTS, from_rows
 from tracepipe.spec import SpecError
-from tracepipe.study import Splits
 
 
 @dataclass(frozen=True)

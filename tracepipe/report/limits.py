@@ -2,8 +2,9 @@
 
 import polars as pl
 
+from tracepipe.problems import MiniaturePrompts
 from tracepipe.report.material import Material
-from tracepipe.study import MiniaturePrompts, Study
+from tracepipe.study import Study
 from tracepipe.target import hides, hides_traces
 
 MINIATURE_CAUTION = (
@@ -56,7 +57,8 @@ def limits(material: Material) -> list[str]:
         found.append(f"What students that end in time would score: many were cut off ({_cells(cut)}).")
     if silent.height:
         found.append(f"What the students meant where they gave no answer: more than 5 % of them ({_cells(silent)}).")
-    found.append("That reasoning leaks rather than length: no condition here is matched in length.")
+    if not any(material.study.composition(one).length_of for one in material.study.trained_conditions):
+        found.append("That reasoning leaks rather than length: no condition here is matched in length.")
     return found
 
 

@@ -44,7 +44,17 @@ def tables_of(study: Study) -> list[str]:
         "surrogate_traces",
         "target_outputs",
         "target_traces",
-        *(["summary_style"] if "summary" in study.exposures else []),
+        "row_set",
+        *(["summary_style"] if study.of_summaries else []),
+        *(["leakage"] if study.has_levels else []),
+        *(f"target_exposures/{exposure}" for exposure in study.exposures if exposure in study.policies),
+        *(["student_examples"] if any(study.composition(one).length_of for one in study.trained_conditions) else []),
+        *(
+            f"{family}/{exposure}"
+            for family in ("trace_draws", "selected_traces")
+            for exposure in study.exposures
+            if study.selections_at(exposure)
+        ),
         *(f"{family}/{exposure}" for family in per_exposure for exposure in study.exposures),
     ]
 

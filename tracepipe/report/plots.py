@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _HATCHES = ("", "//", "..", "xx")
-_MARKERS = ("o", "s", "^", "D", "v")
-_LINES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v")
+LINES = ("-", "--", ":", "-.")
 
 
 def accuracy_plot(comparison: pl.DataFrame) -> "Figure":
     """Draw accuracy with its 95 % interval, and each condition's spread over seeds, per benchmark (COMPARISON)."""
     benchmarks = comparison["benchmark"].unique(maintain_order=True).to_list()
     conditions = comparison["condition"].unique(maintain_order=True).to_list()
-    figure = _figure(8, 0.55 * len(conditions) + 1.2)
+    figure = figure_of(8, 0.55 * len(conditions) + 1.2)
     axes = figure.subplots()
     height = 0.8 / len(benchmarks)
     for index, benchmark in enumerate(benchmarks):
@@ -53,7 +53,7 @@ def difference_plot(differences: pl.DataFrame) -> "Figure":
     benchmarks = differences["benchmark"].unique(maintain_order=True).to_list()
     pairs = differences.select(pl.format("{} - {}", "condition", "against")).to_series()
     names = pairs.unique(maintain_order=True).to_list()
-    figure = _figure(8, 0.28 * max(len(names), 3) + 1.4)
+    figure = figure_of(8, 0.28 * max(len(names), 3) + 1.4)
     axes = figure.subplots()
     step = 0.8 / max(len(benchmarks), 1)
     for row, name in zip(differences.iter_rows(named=True), pairs, strict=True):
@@ -62,9 +62,9 @@ def difference_plot(differences: pl.DataFrame) -> "Figure":
         colour = COLOURS[index % len(COLOURS)] if row["resolved"] else "0.6"
         axes.hlines(place, row["low"], row["high"], color=colour)
         face = colour if row["resolved"] else "white"
-        axes.plot(row["difference"], place, _MARKERS[index % len(_MARKERS)], color=colour, markerfacecolor=face)
+        axes.plot(row["difference"], place, MARKERS[index % len(MARKERS)], color=colour, markerfacecolor=face)
     for index, benchmark in enumerate(benchmarks):
-        axes.plot([], [], _MARKERS[index % len(_MARKERS)], color=COLOURS[index % len(COLOURS)], label=benchmark)
+        axes.plot([], [], MARKERS[index % len(MARKERS)], color=COLOURS[index % len(COLOURS)], label=benchmark)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks([place + 0.4 - step / 2 for place in range(len(names))], names)
     axes.invert_yaxis()
@@ -76,13 +76,13 @@ def difference_plot(differences: pl.DataFrame) -> "Figure":
 
 def truncation_plot(comparison: pl.DataFrame) -> "Figure":
     """Draw accuracy against the share of responses cut off: a colour per condition, a marker per benchmark."""
-    figure = _figure(8, 3.6)
+    figure = figure_of(8, 3.6)
     axes = figure.subplots()
     conditions = comparison["condition"].unique(maintain_order=True).to_list()
     benchmarks = comparison["benchmark"].unique(maintain_order=True).to_list()
     for row in comparison.iter_rows(named=True):
         colour = COLOURS[conditions.index(row["condition"]) % len(COLOURS)]
-        marker = _MARKERS[benchmarks.index(row["benchmark"]) % len(_MARKERS)]
+        marker = MARKERS[benchmarks.index(row["benchmark"]) % len(MARKERS)]
         label = f"{row['condition']}, {row['benchmark']}"
         axes.plot(row["truncation_rate"], row["accuracy"], marker, color=colour, label=label, alpha=0.8)
     axes.set_xlabel("responses cut off at the token cap, %")
@@ -100,18 +100,18 @@ def history_plot(history: pl.DataFrame) -> "Figure":
         history: `target, condition, accuracy, low, high` of one benchmark.
     """
     targets = history["target"].unique(maintain_order=True).to_list()
-    figure = _figure(8, 3.6)
+    figure = figure_of(8, 3.6)
     axes = figure.subplots()
     for index, condition in enumerate(history["condition"].unique(maintain_order=True)):
         rows = history.filter(condition=condition)
         places = [targets.index(target) + index * 0.04 for target in rows["target"]]
         errors = [(rows["accuracy"] - rows["low"]).to_list(), (rows["high"] - rows["accuracy"]).to_list()]
         style: dict[str, Any] = {
-            "marker": _MARKERS[index % len(_MARKERS)],
+            "marker": MARKERS[index % len(MARKERS)],
             "color": COLOURS[index % len(COLOURS)],
             "capsize": 2,
         }
-        axes.errorbar(places, rows["accuracy"].to_list(), errors, linestyle=_LINES[index % 4], label=condition, **style)
+        axes.errorbar(places, rows["accuracy"].to_list(), errors, linestyle=LINES[index % 4], label=condition, **style)
     axes.set_xticks(range(len(targets)), targets)
     axes.set_ylim(0, 102)
     axes.set_ylabel("accuracy, %")
@@ -121,10 +121,10 @@ def history_plot(history: pl.DataFrame) -> "Figure":
 
 def loss_plot(losses: Mapping[str, Sequence[float]]) -> "Figure":
     """Draw training loss curves, given as label -> one value per logging interval."""
-    figure = _figure(6, 3)
+    figure = figure_of(6, 3)
     axes = figure.subplots()
     for index, (label, values) in enumerate(losses.items()):
-        style: dict[str, Any] = {"linestyle": _LINES[index % 4], "color": COLOURS[index % len(COLOURS)]}
+        style: dict[str, Any] = {"linestyle": LINES[index % 4], "color": COLOURS[index % len(COLOURS)]}
         axes.plot(range(1, len(values) + 1), values, label=label, **style)
     axes.set_xlabel("logging interval")
     axes.set_ylabel("training loss")
@@ -135,12 +135,12 @@ def loss_plot(losses: Mapping[str, Sequence[float]]) -> "Figure":
 
 def length_plot(lengths: Mapping[str, Sequence[int]]) -> "Figure":
     """Draw length distributions as shares of the rows, given as label -> tokens."""
-    figure = _figure(6, 3)
+    figure = figure_of(6, 3)
     axes = figure.subplots()
     longest = max((max(values) for values in lengths.values() if values), default=1)
     bins = [longest * edge / 30 for edge in range(31)]
     for index, (label, values) in enumerate(lengths.items()):
-        style: dict[str, Any] = {"linestyle": _LINES[index % 4], "color": COLOURS[index % len(COLOURS)]}
+        style: dict[str, Any] = {"linestyle": LINES[index % 4], "color": COLOURS[index % len(COLOURS)]}
         weights = [100 / len(values)] * len(values)
         axes.hist(values, bins=bins, weights=weights, histtype="step", label=label, **style)
     axes.set_xlabel("tokens")
@@ -149,7 +149,8 @@ def length_plot(lengths: Mapping[str, Sequence[int]]) -> "Figure":
     return figure
 
 
-def _figure(width: float, height: float) -> "Figure":
+def figure_of(width: float, height: float) -> "Figure":
+    """Return an empty figure of so many inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

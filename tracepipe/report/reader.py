@@ -49,8 +49,12 @@ def examples(material: Material) -> list[Example]:
         prompts = material.table("prompts")
         if inverted is None or outputs is None or prompts is None:
             continue
+        shown = outputs.select("prompt_id", "answer", "summary")
+        exposed = material.table(f"target_exposures/{exposure}")
+        if exposed is not None:
+            shown = shown.drop("summary").join(exposed.select("prompt_id", "summary"), on="prompt_id", validate="1:1")
         rows = inverted.select("prompt_id", "request_key", "inverted_trace", "outcome").join(
-            outputs.select("prompt_id", "answer", "summary"), on="prompt_id", validate="1:1"
+            shown, on="prompt_id", validate="1:1"
         )
         rows = rows.join(prompts.select("prompt_id", "prompt"), on="prompt_id", validate="1:1").sort("prompt_id")
         traces = material.table("target_traces")
@@ -85,7 +89,7 @@ def _chosen(material: Material, exposure: Exposure, rows: pl.DataFrame) -> list[
 
 
 def _passages(exposure: Exposure, row: dict[str, str | None]) -> tuple[Passage, ...]:
-    summary = row["summary"] if exposure == "summary" else None
+    summary = None if exposure == "answer" else row["summary"]
     shown = [("prompt", row["prompt"]), ("answer shown", row["answer"]), ("summary shown", summary)]
     plain = [_passage(title, text, ()) for title, text in shown if text is not None]
     inverted, real = row["inverted_trace"] or "", row.get("real")

@@ -1,7 +1,6 @@
 """The sections of a report, in the order in which they stand: each one idea, for HTML and Markdown alike."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import isnan
 
 import polars as pl
@@ -10,10 +9,18 @@ from tracepipe.consistency import rates
 from tracepipe.fidelity import count_tokens, mean_fidelity
 from tracepipe.prompts.build import protocols
 from tracepipe.records import STAGES
+from tracepipe.report.beyond import (
+    budget_section,
+    leakage_section,
+    matched_section,
+    rows_section,
+    selection_section,
+)
 from tracepipe.report.limits import limits
 from tracepipe.report.material import Material
 from tracepipe.report.paper import papers_numbers
 from tracepipe.report.plots import accuracy_plot, difference_plot, history_plot, length_plot, svg, truncation_plot
+from tracepipe.report.section import Figure, Section
 from tracepipe.report.tables import Grid, comparison_grid, difference_grid, fidelity_grid, preview_grid
 from tracepipe.store import Event
 from tracepipe.study import Study
@@ -21,41 +28,34 @@ from tracepipe.study import Study
 _LENGTHS_OF = 500
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A plot as SVG, what it shows in words, and the data it was drawn from."""
-
-    svg: bytes
-    alternative: str
-    name: str
-    data: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the report; points are listed, failures among them stand out."""
-
-    anchor: str
-    title: str
-    text: str = ""
-    points: Sequence[str] = ()
-    grids: Sequence[Grid] = ()
-    figures: Sequence[Figure] = field(default_factory=tuple)
-
-
 def sections(material: Material) -> list[Section]:
     """Write every section for which there is material; the last one says what the report does not show."""
     written = [
         _accuracy(material),
         _differences(material),
+        leakage_section(material),
+        budget_section(material),
         _truncation(material),
+        rows_section(material),
+        selection_section(material),
         _lengths(material),
+        matched_section(material),
         _fidelity(material),
         _style(material),
         _paper(material),
         _targets(material),
         _cost(material),
         _gates(material.events),
+        Section("limits", "What this does not show", points=limits(material)),
+    ]
+    return [section for section in written if section is not None]
+
+
+def audit_sections(material: Material) -> list[Section]:
+    """Write the page of an audit: what each policy costs, on how many rows, and what it does not show."""
+    written = [
+        leakage_section(material),
+        rows_section(material),
         Section("limits", "What this does not show", points=limits(material)),
     ]
     return [section for section in written if section is not None]

@@ -10,26 +10,41 @@ from tracepipe.files import write_atomically
 from tracepipe.records import FILES, from_rows
 from tracepipe.report.limits import cautions
 from tracepipe.report.material import Material
-from tracepipe.report.reader import LONGEST, examples
-from tracepipe.report.sections import Section, sections
+from tracepipe.report.reader import LONGEST, Example, examples
+from tracepipe.report.section import Section
+from tracepipe.report.sections import audit_sections, sections
 from tracepipe.report.tables import escaped
 
 VERSION = "3"
 
 
 def write_report(material: Material, folder: Path) -> pl.DataFrame:
-    """Write `report.html` and `report.md`.
+    """Write `report.html` and `report.md`; see `_write_page`."""
+    return _write_page(material, folder, "report", sections(material), examples(material))
+
+
+def write_audit(material: Material, folder: Path) -> pl.DataFrame:
+    """Write the audit's one page, `audit.html` and `audit.md`; see `_write_page`."""
+    return _write_page(material, folder, "audit", audit_sections(material), [])
+
+
+def _write_page(
+    material: Material, folder: Path, name: str, written: list[Section], rows: list[Example]
+) -> pl.DataFrame:
+    """Write sections and example rows as HTML, and the sections as Markdown.
 
     Args:
-        material: What the report shows.
+        material: What the page shows.
         folder: Where the files go.
+        name: Of the files.
+        written: The sections.
+        rows: The example rows.
 
     Returns:
         FILES.
     """
     comparison = material.table("comparison")
     notes = [] if comparison is None else cautions(material.study, comparison)
-    written = sections(material)
     environment = Environment(
         loader=PackageLoader("tracepipe", "report"), autoescape=select_autoescape(["jinja"]), trim_blocks=True
     )
@@ -40,12 +55,12 @@ def write_report(material: Material, folder: Path) -> pl.DataFrame:
         target=material.target,
         cautions=notes,
         sections=written,
-        examples=examples(material),
+        examples=rows,
         longest=LONGEST,
     )
     files = {
-        "html": (folder / "report.html", html),
-        "markdown": (folder / "report.md", _markdown(material, notes, written)),
+        "html": (folder / f"{name}.html", html),
+        "markdown": (folder / f"{name}.md", _markdown(material, notes, written)),
     }
     for path, text in files.values():
         write_atomically(path, text.encode())

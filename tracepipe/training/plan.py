@@ -44,17 +44,19 @@ class Plan:
         return digest([self.forwards, self.devices])
 
 
-def plan(lengths: Sequence[int], recipe: Recipe, seed: int, devices: int) -> Plan:
+def plan(lengths: Sequence[int], recipe: Recipe, seed: int, devices: int, phases: Sequence[int] = ()) -> Plan:
     """Deal out all examples of a training.
 
     Examples come in a new random order every epoch. The last step is filled up from the next epoch, so that no step is
-    smaller than the others.
+    smaller than the others. Where there are phases, each takes a share of the steps as large as its share of the
+    examples, one phase after the other.
 
     Args:
         lengths: Tokens of each example.
         recipe: Batch size, epochs or steps, packing and its length.
         seed: Decides the order.
         devices: Processes that share a step.
+        phases: Of each example; none stand for a single phase.
 
     Raises:
         ValueError: If there are no examples, more devices than a step has examples, or an example longer than
@@ -66,11 +68,14 @@ def plan(lengths: Sequence[int], recipe: Recipe, seed: int, devices: int) -> Pla
         raise ValueError(f"{devices} devices cannot share steps of {recipe.batch_size} examples")
     steps = recipe.max_steps or -(-round(recipe.epochs * len(lengths)) // recipe.batch_size)
     random = Random(seed)
-    dealt = _deal(len(lengths), steps, recipe.batch_size, random)
+    dealt: list[list[int]] = []
+    for members, share in _in_phases(phases or [0] * len(lengths), steps):
+        of_phase = _deal(members, share, recipe.batch_size, random)
+        dealt += of_phase if recipe.packing else _by_length(of_phase, lengths, random)
     if recipe.packing:
         per_step, forwards = _packed(dealt, lengths, recipe.max_length, devices)
     else:
-        per_step, forwards = _padded(_by_length(dealt, lengths, random), lengths, recipe.micro_batch_size, devices)
+        per_step, forwards = _padded(dealt, lengths, recipe.micro_batch_size, devices)
     return Plan(forwards, per_step, devices)
 
 
@@ -81,16 +86,29 @@ def validation_forwards(lengths: Sequence[int], recipe: Recipe) -> list[Forward]
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _deal(count: int, steps: int, size: int, random: Random) -> list[list[int]]:
+def _in_phases(phases: Sequence[int], steps: int) -> list[tuple[Sequence[int], int]]:
+    """Return each phase's examples, and its share of the steps; the shares add up to all of them."""
+    members = {phase: [index for index, of in enumerate(phases) if of == phase] for phase in sorted(set(phases))}
+    found, seen, spent = list[tuple[Sequence[int], int]](), 0, 0
+    for indices in members.values():
+        seen += len(indices)
+        until = round(steps * seen / len(phases))
+        found.append((indices, until - spent))
+        spent = until
+    return found
+
+
+def _deal(members: Sequence[int], steps: int, size: int, random: Random) -> list[list[int]]:
     stream: list[int] = []
     while len(stream) < steps * size:
-        stream += random.sample(range(count), count)
+        stream += random.sample(members, len(members))
     return [stream[step * size : (step + 1) * size] for step in range(steps)]
 
 
 def _by_length(dealt: list[list[int]], lengths: Sequence[int], random: Random) -> list[list[int]]:
     """Give steps examples of similar length, within neighbourhoods of steps, and shuffle these steps."""
-    size, grouped = len(dealt[0]), []
+    grouped: list[list[int]] = []
+    size = len(dealt[0]) if dealt else 0
     for start in range(0, len(dealt), _NEIGHBOURHOOD):
         near = sorted((one for step in dealt[start : start + _NEIGHBOURHOOD] for one in step), key=lengths.__getitem__)
         steps = [near[begin : begin + size] for begin in range(0, len(near), size)]

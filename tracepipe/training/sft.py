@@ -68,6 +68,7 @@ def fine_tune(
     label: str,
     run: Run,
     thinking: bool | None = None,
+    phases: Sequence[int] = (),
 ) -> Losses:
     """Fine-tune a copy of `base` on (prompt, completion) pairs and save it as safetensors.
 
@@ -80,6 +81,7 @@ def fine_tune(
         label: What progress calls this.
         run: Where it works; a training killed there goes on from its last saved state.
         thinking: Whether the template's think block is switched on or off; None where it has no switch.
+        phases: Of each example; those of a phase are learnt before those of the next. None: one phase.
 
     Returns:
         Losses on what was learnt and on what was held out.
@@ -91,7 +93,8 @@ def fine_tune(
     rows = [render(tokenizer, prompt, completion, thinking) for prompt, completion in examples]
     held = _held_out(rows, recipe)
     learnt = [row for index, row in enumerate(rows) if index not in held]
-    planned = plan([len(row.input_ids) for row in learnt], recipe, seed, devices())
+    of_learnt = [phase for index, phase in enumerate(phases) if index not in held]
+    planned = plan([len(row.input_ids) for row in learnt], recipe, seed, devices(), of_learnt)
     trainer = build_trainer(
         base, tokenizer, recipe, seed, planned, learnt, [rows[index] for index in sorted(held)], run
     )

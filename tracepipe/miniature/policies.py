@@ -1,0 +1,53 @@
+"""What a provider of the miniature world might show in place of its summary, `label op value` of every hard operation.
+
+The general policies of `tracepipe.policies` are made for prose; this world's language has none.
+"""
+
+from collections.abc import Iterator
+from random import Random
+
+from tracepipe.identity import digest
+from tracepipe.miniature.world import HARD_OPERATIONS, MODULUS
+
+_FALSIFIED = 0.5
+
+
+def headers(summary: str) -> str:
+    """Show the labels of the hard steps and nothing else."""
+    return " ".join(label for label, _, _ in _steps(summary))
+
+
+def withheld(summary: str) -> str:
+    """Show the hard operations without their results."""
+    return " ".join(f"{label} {operation}" for label, operation, _ in _steps(summary))
+
+
+def noised(summary: str) -> str:
+    """Replace half of the results, chosen by the summary itself, by false ones."""
+    random = Random(digest(summary))
+    shown = []
+    for label, operation, value in _steps(summary):
+        false = (int(value) + random.randrange(1, MODULUS)) % MODULUS if value.isdigit() else value
+        shown.append(f"{label} {operation} {false if random.random() < _FALSIFIED else value}")
+    return " ".join(shown)
+
+
+def paraphrased(summary: str) -> str:
+    """Say the same in another form: the last step first, and each result before its operation."""
+    return " ".join(f"{label} {value} {operation}" for label, operation, value in reversed(list(_steps(summary))))
+
+
+def thorough(trace: str) -> str:
+    """Summarise a trace at greater length: every hard step, and the step before it."""
+    steps = list(_steps(trace))
+    kept = [
+        step
+        for place, step in enumerate(steps)
+        if step[1] in HARD_OPERATIONS or (place + 1 < len(steps) and steps[place + 1][1] in HARD_OPERATIONS)
+    ]
+    return " ".join(" ".join(step) for step in kept)
+
+
+def _steps(text: str) -> Iterator[tuple[str, str, str]]:
+    words = text.split()
+    return zip(words[0::3], words[1::3], words[2::3], strict=False)
