@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tracepipe import __version__
-from tracepipe.cli import export, lineage, machine, money, runs, scores, targets
+from tracepipe.cli import audit, export, lineage, machine, money, runs, scores, targets
 from tracepipe.cli.options import BAD_INPUT, SeedOption
 from tracepipe.spec import SpecError
 from tracepipe.terminal import console, errors, shown_progress
@@ -28,6 +28,7 @@ for command in (
     runs.run,
     runs.show,
     runs.report,
+    audit.audit,
     runs.ui,
     money.estimate,
     money.retry,

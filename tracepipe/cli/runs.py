@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tracepipe.cli.options import FAILED, STOPPED, JsonOption, SeedOption, StudyName, TargetName
+from tracepipe.cli.options import JsonOption, SeedOption, StudyName, TargetName, exit_code
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.registry import find_target, load_targets
 from tracepipe.report.tables import Grid
@@ -59,7 +59,7 @@ def run_study(name: str, target: str | None, seed: int | None, select: str | Non
     if not as_json:
         _print_places(study, home, target, name)
     if outcome.failures:
-        raise typer.Exit(FAILED if any(failure.kind == "error" for failure in outcome.failures) else STOPPED)
+        raise typer.Exit(exit_code(failure.kind for failure in outcome.failures))
 
 
 def _print_made(study: Study, home: Home, target: str | None, as_json: bool, made: frozenset[str]) -> None:

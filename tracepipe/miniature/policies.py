@@ -38,14 +38,15 @@ def paraphrased(summary: str) -> str:
 
 
 def thorough(trace: str) -> str:
-    """Summarise a trace at greater length: every hard step, and the step before it."""
+    """Summarise a trace at greater length: every hard step, with the value that it begins from."""
     steps = list(_steps(trace))
+    before = [""] + [value for _, _, value in steps]
     kept = [
-        step
-        for place, step in enumerate(steps)
-        if step[1] in HARD_OPERATIONS or (place + 1 < len(steps) and steps[place + 1][1] in HARD_OPERATIONS)
+        f"{label} {begun} {operation} {value}"
+        for begun, (label, operation, value) in zip(before, steps, strict=False)
+        if operation in HARD_OPERATIONS
     ]
-    return " ".join(" ".join(step) for step in kept)
+    return " ".join(kept)
 
 
 def _steps(text: str) -> Iterator[tuple[str, str, str]]:

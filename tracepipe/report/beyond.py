@@ -43,8 +43,8 @@ def selection_section(material: Material) -> Section | None:
         for row in rejected(drawn).iter_rows(named=True):
             share = 100 * row["rejected"] / row["draws"]
             points.append(
-                f"{exposure}: rule {row['rule']} rejects {row['rejected']:,} of {row['draws']:,} draws ({share:.1f} %), "
-                f"of these {row['alone']:,} alone"
+                f"{exposure}: rule {row['rule']} rejects {row['rejected']:,} of {row['draws']:,} draws ({share:.1f} %)"
+                f", {row['alone']:,} of them alone"
             )
         cells = [_changed(material.study, exposure, row) for row in changes(drawn, chosen).iter_rows(named=True)]
         header = ("exposure", "selection", "rows kept", *(f"lost to {rule}" for rule in RULES))
@@ -135,6 +135,20 @@ def leakage_section(material: Material) -> Section | None:
     leaks = material.table("leakage")
     if leaks is None:
         return None
+    figures = [
+        Figure(svg(leakage_plot(cell)), f"Leakage curve on {benchmark}", f"leakage-{benchmark}", cell)
+        for (benchmark,), cell in leaks.group_by("benchmark", maintain_order=True)
+    ]
+    text = (
+        "What is shown beside the answer, on average over the common rows, and the students of what an inverter makes "
+        "of it. Recovered is how far they come from answers alone (0) to the full trace (100). Intervals are over "
+        "benchmark items."
+    )
+    return Section("leakage", "Leakage by exposure", text, policy_costs(leaks), [leakage_grid(leaks)], figures)
+
+
+def leakage_grid(leaks: pl.DataFrame) -> Grid:
+    """Lay out LEAKAGE."""
     header = ("benchmark", "level", "tokens", "facts", "ROUGE-L (95 %)", *_ACCURACY, "recovered %", "what is shown")
     cells = [
         (
@@ -149,16 +163,7 @@ def leakage_section(material: Material) -> Section | None:
         )
         for row in leaks.iter_rows(named=True)
     ]
-    figures = [
-        Figure(svg(leakage_plot(cell)), f"Leakage curve on {benchmark}", f"leakage-{benchmark}", cell)
-        for (benchmark,), cell in leaks.group_by("benchmark", maintain_order=True)
-    ]
-    text = (
-        "What is shown beside the answer, on average over the common rows, and the students of what an inverter makes "
-        "of it. Recovered is how far they come from answers alone (0) to the full trace (100). Intervals are over "
-        "benchmark items."
-    )
-    return Section("leakage", "Leakage by exposure", text, policy_costs(leaks), [Grid(header, tuple(cells))], figures)
+    return Grid(header, tuple(cells))
 
 
 def policy_costs(leaks: pl.DataFrame) -> list[str]:
