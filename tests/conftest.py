@@ -40,6 +40,54 @@ def write_study(folder: Path, content: dict) -> Path:
     return path
 
 
+def beyond_study_content() -> dict:
+    """A tiny study of what goes beyond the paper: selections, policies, compositions, budgets, lengths matched."""
+    content = tiny_study_content()
+    content |= {"name": "beyond", "exposures": ["answer", "summary", "half", "reworded", "thorough"]}
+    content["student"]["seeds"] = [0]
+    content["benchmarks"] = content["benchmarks"][:1]
+    functions = "tracepipe.miniature.policies"
+    content["policies"] = {
+        "half": {"kind": "shorten", "share": 0.5, "describe": "the first half"},
+        "reworded": {"kind": "function", "function": f"{functions}:paraphrased", "learn": ["summary", "half"]},
+        "thorough": {"kind": "function", "function": f"{functions}:thorough", "of": "trace"},
+    }
+    content["selection"] = {"draws": 2, "most_draws": 3, "choose": "plausibility"}
+    content["selections"] = {"likely": {"rules": ["terminates", "plausible"], "choose": "likelihood"}}
+    content["conditions"] = [
+        "base",
+        "answer_only",
+        "surrogate_trace",
+        "inverted_answer",
+        "inverted_answer_likely",
+        "inverted_summary",
+        "inverted_half",
+        "inverted_reworded",
+        "inverted_thorough",
+        "zero_shot_summary",
+        "inverted_summary_augmented",
+        "inverted_summary_curriculum",
+        "as_long",
+        "no_longer",
+        "half_and_half",
+        "oracle",
+    ]
+    content["compositions"] = {
+        "as_long": {"parts": [{"source": "inverted", "exposure": "summary"}], "length_of": "no_longer"},
+        "no_longer": {"parts": [{"source": "surrogate"}], "length_of": "as_long"},
+        "half_and_half": {
+            "parts": [{"source": "answer", "share": 0.5}, {"source": "inverted", "exposure": "half", "share": 0.5}]
+        },
+    }
+    content["budgets"] = {"queries": [16, 32], "conditions": ["inverted_summary"]}
+    return content
+
+
+@pytest.fixture(scope="session")
+def beyond_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return load_study(write_study(tmp_path_factory.mktemp("study"), beyond_study_content()))
+
+
 @pytest.fixture
 def study_content() -> dict:
     return tiny_study_content()

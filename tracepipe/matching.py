@@ -1,10 +1,10 @@
 """Match two conditions in length by choosing rows, since longer traces alone may teach more (paper: breaks, 4)."""
 
-import math
-
 import polars as pl
 
 from tracepipe.fidelity import count_tokens
+
+_ROUNDING = 1e-9
 
 
 def matched(rows: pl.DataFrame, others: pl.DataFrame, tokenizer: str, tolerance: float) -> pl.DataFrame:
@@ -24,23 +24,22 @@ def matched(rows: pl.DataFrame, others: pl.DataFrame, tokenizer: str, tolerance:
         `prompt_id` of the rows kept.
     """
     left, right = _lengths(rows, tokenizer), _lengths(others, tokenizer)
-    allowed = math.log1p(tolerance)
     if set(left["prompt_id"]) & set(right["prompt_id"]):
         pairs = left.join(right, on="prompt_id", validate="1:1")
-        return pairs.filter((pl.col("length") - pl.col("length_right")).abs() <= allowed).select("prompt_id")
+        longer, shorter = pl.max_horizontal("length", "length_right"), pl.min_horizontal("length", "length_right")
+        return pairs.filter(longer <= shorter * (1 + tolerance) + _ROUNDING).select("prompt_id")
     kept, mine, theirs = list[str](), left.rows(), right.rows()
     while mine and theirs:
-        gap = mine[-1][1] - theirs[-1][1]
-        if abs(gap) <= allowed:
+        own, other = mine[-1][1], theirs[-1][1]
+        if max(own, other) <= min(own, other) * (1 + tolerance) + _ROUNDING:
             kept.append(mine.pop()[0])
             theirs.pop()
         else:
-            (mine if gap > 0 else theirs).pop()
+            (mine if own > other else theirs).pop()
     return pl.DataFrame({"prompt_id": kept}, schema={"prompt_id": pl.String})
 
 
 def _lengths(rows: pl.DataFrame, tokenizer: str) -> pl.DataFrame:
-    """Return `prompt_id, length` (logarithm of the tokens, at least one), the longest last."""
-    counts = count_tokens(rows["trace"].fill_null("").to_list(), tokenizer)
-    lengths = [math.log(max(count, 1)) for count in counts]
-    return rows.select("prompt_id", pl.Series("length", lengths, dtype=pl.Float64)).sort("length", "prompt_id")
+    """Return `prompt_id, length` (tokens, at least one), the longest last."""
+    counts = [max(count, 1) for count in count_tokens(rows["trace"].fill_null("").to_list(), tokenizer)]
+    return rows.select("prompt_id", pl.Series("length", counts, dtype=pl.Int64)).sort("length", "prompt_id")

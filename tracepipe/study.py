@@ -160,7 +160,7 @@ class Study(Spec):
             ValueError: If its name says nothing; says what names there are.
         """
         found = self.compositions.get(condition) or read_name(
-            condition, self.exposures, self.known_selections, self.gated_domains
+            condition, {"answer", "summary", *self.policies}, self.known_selections, self.gated_domains
         )
         if found is None:
             raise ValueError(

@@ -6,16 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets import (
-    add_benchmarks,
-    add_inversion,
-    add_prompts,
-    add_report,
-    add_students,
-    add_surrogate,
-    add_target,
-    build_assets,
-)
+from assets import build_assets, build_graph
 from assets.graph import Graph
 from assets.metadata import column_lineage
 from assets.step import Made, Step, TableAsset
@@ -56,6 +47,7 @@ def test_the_graph_holds_the_assets_of_the_design(specs: dict[str, dg.AssetSpec]
     shown = {"target_outputs", "target_attempts", "target_changes", "dead_letters", "summary_style"}
     partitioned = shown | {
         "target_traces",
+        "row_set",
         "student_examples",
         "oracle_examples",
         "comparison",
@@ -103,10 +95,8 @@ def test_hidden_traces_are_upstream_of_fidelity_and_the_oracle_only(specs: dict[
     assert below("target_traces") == allowed | oracle
 
 
-def test_lineage_knows_every_table_its_columns_and_what_its_rows_stand_on(study: Study):
-    graph = Graph(study)
-    for add in (add_prompts, add_surrogate, add_target, add_inversion, add_students, add_benchmarks, add_report):
-        add(graph)
+def test_lineage_knows_every_table_its_columns_and_what_its_rows_stand_on(beyond_study: Study):
+    graph = build_graph(beyond_study)
     assert {family_of(name) for name in graph.tables} == set(FAMILIES)
     for name, asset in graph.tables.items():
         family = FAMILIES[family_of(name)]

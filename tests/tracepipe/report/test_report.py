@@ -22,7 +22,19 @@ from tracepipe.spec import SpecError
 from tracepipe.study import Study
 from tracepipe.target import Target
 
-SECTIONS = ["accuracy", "differences", "truncation", "lengths", "fidelity", "style", "paper", "cost", "gates", "limits"]
+SECTIONS = [
+    "accuracy",
+    "differences",
+    "truncation",
+    "rows",
+    "lengths",
+    "fidelity",
+    "style",
+    "paper",
+    "cost",
+    "gates",
+    "limits",
+]
 
 
 @pytest.fixture(scope="module")

@@ -83,3 +83,15 @@ def test_padded_examples_of_a_forward_pass_have_similar_lengths():
 def test_what_cannot_be_planned_is_said(lengths: list[int], changes: dict, devices: int, words: str):
     with pytest.raises(ValueError, match=words):
         plan(lengths, recipe(**changes), 0, devices)
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60), st.integers(1, 4), st.booleans(), st.integers(0, 9))
+def test_a_curriculum_learns_one_phase_after_the_other(phases: list[int], devices: int, packing: bool, seed: int):
+    lengths = [10 + index % 7 for index in range(len(phases))]
+    made = plan(lengths, recipe(packing=packing), seed, devices, phases)
+    steps = steps_of(made)
+    assert len(steps) == -(-3 * len(phases) // 24)
+    order = [phases[index] for step in steps for index in step]
+    assert order == sorted(order)
+    single = plan(lengths, recipe(packing=packing), seed, devices, [5] * len(phases))
+    assert single == plan(lengths, recipe(packing=packing), seed, devices)
