@@ -36,6 +36,7 @@ class Manifest:
         seconds: Training time.
         changed: Share of the base's tensors whose values differ; NaN in manifests from before it was measured.
         validation_losses: Loss on held-out examples, as often as the recipe says; the state with the lowest was kept.
+        first_phase: Share of the training that its first phase takes; the loss begins anew with other rows.
     """
 
     checkpoint_id: str
@@ -51,15 +52,17 @@ class Manifest:
     seconds: float
     changed: float = math.nan
     validation_losses: list[float] = field(default_factory=list)
+    first_phase: float = 1.0
 
     def failed_gates(self) -> list[str]:
         """Return the names of the training gates that this checkpoint fails."""
-        share = max(1, len(self.losses) // 5)
-        first, last = self.losses[:share], self.losses[-share:]
+        losses = self.losses[: round(self.first_phase * len(self.losses))]
+        share = max(1, len(losses) // 5)
+        first, last = losses[:share], losses[-share:]
         verdicts = {
             "weights_changed": self.changed > 0,
             "checkpoint_generates": bool(self.sample.strip()),
-            "loss_fell": len(self.losses) > 1 and sum(last) / len(last) < sum(first) / len(first),
+            "loss_fell": len(losses) > 1 and sum(last) / len(last) < sum(first) / len(first),
         }
         return [name for name, passed in verdicts.items() if not passed]
 

@@ -133,6 +133,7 @@ def _train(spec: TrainSpec) -> Figures:
             validation_losses=losses.validation,
             sample=_first_words(folder, pairs[0][0], spec.thinking),
             seconds=seconds,
+            first_phase=phases.count(min(phases)) / len(phases),
         )
 
     if rank() == 0:

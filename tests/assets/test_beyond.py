@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -12,8 +11,7 @@ from tests.conftest import TARGETS
 from tracepipe.definitions import run_study
 from tracepipe.home import Home
 from tracepipe.lineage.walk import Lineage
-from tracepipe.registry import load_target
-from tracepipe.report.material import Material, material_of
+from tracepipe.report.material import Material
 from tracepipe.report.sections import audit_sections, sections
 from tracepipe.study import Study
 
@@ -23,89 +21,21 @@ SELECTED = ("trace_draws/answer", "selected_traces/answer")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, beyond_study: Study) -> Home:
-    home = Home(tmp_path_factory.mktemp("beyond"))
-    assert run_study(beyond_study, home, TARGETS, "miniature", None).failures == ()
-    return home
-
-
-@pytest.fixture(scope="module")
-def material(ran: Home, beyond_study: Study) -> Material:
-    stores = (ran.store("beyond"), ran.withheld("beyond"))
-    return material_of(beyond_study, load_target(TARGETS / "miniature.yaml"), stores)
-
-
-def test_every_condition_is_trained_on_the_rows_it_is_made_of(ran: Home, beyond_study: Study):
-    store = ran.store("beyond")
-    comparison = store.read("comparison", "miniature")
-    assert set(comparison["condition"]) == set(beyond_study.conditions)
-    used = set(store.read("row_set", "miniature").filter("used")["prompt_id"])
-    examples = store.read("student_examples", "miniature")
-    own = {name: rows for (name,), rows in examples.group_by("condition")}
-    whole = ["answer_only", "inverted_answer", "inverted_answer_likely", "inverted_half", "inverted_thorough"]
-    assert all(set(own[name]["prompt_id"]) == used for name in [*whole, "half_and_half", "zero_shot_summary"])
-    assert own["inverted_summary_augmented"].height == 2 * len(used)
-    assert own["inverted_summary_curriculum"].group_by("phase").len().sort("phase")["len"].to_list() == [len(used)] * 2
-    assert own["as_long"].height == own["no_longer"].height
-    assert 0 < own["inverted_summary_at_16"].height < own["inverted_summary_at_32"].height
-    assert ran.withheld("beyond").read("oracle_examples", "miniature").height == len(used)
-
-
-def test_draws_are_measured_and_one_of_them_is_taken(ran: Home):
-    store = ran.store("beyond")
-    draws, selected = (store.read(name, "miniature") for name in SELECTED)
-    per_row = draws.group_by("prompt_id").agg(
-        pl.len().alias("draws"), survived=pl.all_horizontal("terminates", "no_loop", "agrees", "no_quote").any()
-    )
-    assert set(per_row["draws"]) <= {2, 3}
-    # A row without a survivor among its first draws is drawn once more, and no other row is.
-    first = (
-        draws.filter(pl.col("draw") < 2)
-        .group_by("prompt_id")
-        .agg(survived=pl.all_horizontal("terminates", "no_loop", "agrees", "no_quote").any())
-    )
-    again = set(draws.filter(draw=2)["prompt_id"])
-    assert again == set(first.filter(~pl.col("survived"))["prompt_id"])
-    ended = draws.filter("terminates")
-    assert (ended["likelihood"] < 0).all()
-    assert (ended["plausibility"] < 0).all()
-    assert (
-        draws.filter(draw=0)["request_key"]
-        .sort()
-        .equals(store.read("inverted_traces/answer", "miniature")["request_key"].sort())
-    )
-    taken = selected.filter(pl.col("request_key").is_not_null()).join(draws, on="request_key", validate="1:1")
-    assert taken["inverted_trace"].equals(taken["inverted_trace_right"])
-    assert set(selected["lost_to"].drop_nulls()) == {"plausible"} | ({"terminates"} & set(selected["lost_to"]))
-
-
-def test_no_selection_sees_what_the_target_hides(ran: Home, beyond_study: Study, tmp_path: Path):
-    """The hidden traces are replaced by others: selection makes the same rows, and nothing outside holds a word."""
-    home = Home(tmp_path / "home")
-    assert (
-        run_study(
-            beyond_study, home, TARGETS, "miniature", "key:prompts or key:target_outputs or +key:chat_templates"
-        ).failures
-        == ()
-    )
+    home, store = Home(tmp_path / "home"), ran.store("beyond")
+    collected = "+key:target_outputs"
+    assert run_study(beyond_study, home, TARGETS, "miniature", collected).failures == ()
     log = home.trace_log("miniature").path
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
-    log.write_text("".join(json.dumps(line | {"trace": f"A +1 {SENTINEL}"}) + "\n" for line in lines))
-    wanted = "+key:target_traces or +key:selected_traces/answer or +key:row_set"
-    failures = run_study(beyond_study, home, TARGETS, "miniature", wanted).failures
-    assert failures == ()
-    assert home.withheld("beyond").read("target_traces", "miniature")["trace"].unique().to_list() == [
-        f"A +1 {SENTINEL}"
-    ]
+    lines = [json.loads(line) | {"trace": f"A +1 {SENTINEL}"} for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    wanted = "+key:target_traces or +key:selected_traces/answer"
+    assert run_study(beyond_study, home, TARGETS, "miniature", wanted).failures == ()
+    planted = home.withheld("beyond").read("target_traces", "miniature")["trace"]
+    assert planted.unique().to_list() == [f"A +1 {SENTINEL}"]
     for name in SELECTED:
-        assert home.store("beyond").read(name, "miniature").equals(ran.store("beyond").read(name, "miniature"))
-    outside = [path for path in home.root.rglob("*") if path.is_file() and "withheld" not in path.parts]
-    for path in outside:
-        content = (
-            pl.read_parquet(path).write_ndjson()
-            if path.suffix == ".parquet"
-            else path.read_bytes().decode(errors="replace")
-        )
-        assert SENTINEL not in content, path
+        assert home.store("beyond").read(name, "miniature").equals(store.read(name, "miniature"))
+    for path in (path for path in home.root.rglob("*") if path.is_file() and "withheld" not in path.parts):
+        whole = pl.read_parquet(path).write_ndjson().encode() if path.suffix == ".parquet" else path.read_bytes()
+        assert SENTINEL.encode() not in whole, path
 
 
 def test_an_inverter_may_learn_from_other_texts_than_it_is_given(ran: Home, beyond_study: Study):
@@ -144,10 +74,7 @@ def test_the_leakage_curve_has_both_ends_and_every_level(ran: Home):
 def test_report_and_page_say_what_was_lost_and_what_each_policy_costs(ran: Home, material: Material):
     written = {section.anchor: section for section in sections(material)}
     assert {"leakage", "budgets", "rows", "selection", "matched"} <= set(written)
-    assert [row[1:3] for row in written["budgets"].grids[0].rows] == [
-        ("inverted_summary", "16"),
-        ("inverted_summary", "32"),
-    ]
+    assert [row[2] for row in written["budgets"].grids[0].rows] == ["16", "32"]
     assert [row[1] for row in written["matched"].grids[0].rows] == ["as_long", "no_longer"]
     (selection,) = written["selection"].grids
     assert selection.rows[0][:2] == ("answer", "likely")
@@ -174,7 +101,8 @@ def test_a_selected_row_is_walked_down_to_its_draw_and_the_answer_shown(ran: Hom
     draws = ran.store("beyond").read("trace_draws/answer", "miniature").filter(pl.col("draw") > 0)
     later = examples.join(draws, on="request_key", how="semi")["example_id"]
     with Lineage(ran.catalogue, ran.responses) as lineage:
-        (node, *_) = lineage.walk(later[0])
+        (version, *_) = lineage.holding(later[0])
+        node = lineage.walk(later[0], version)
     families = {one.version.asset.partition("/")[0] for one in node.all()}
     assert {"student_examples", "selected_traces", "trace_draws", "inverter", "target_outputs", "prompts"} <= families
     with duckdb.connect(str(ran.catalogue), read_only=True) as catalogue:

@@ -47,9 +47,8 @@ def trace(name: str, outcome: str) -> dict:
 
 
 def prompts_of(names: list[str]) -> pl.DataFrame:
-    return from_rows(
-        [{"prompt_id": one, "prompt": one, "split": "x", "source": "s", "domain": None} for one in names], PROMPTS
-    )
+    about = {"split": "x", "source": "s", "domain": None}
+    return from_rows([{"prompt_id": one, "prompt": one} | about for one in names], PROMPTS)
 
 
 def written_of(**inverted_by: list[dict]) -> Written:
@@ -125,15 +124,8 @@ INVERTED = {"source": "inverted", "exposure": "summary"}
 
 
 def test_a_mix_deals_its_rows_out_by_share_and_gives_no_prompt_twice(composed: Callable):
-    rows = composed(
-        mix={
-            "parts": [
-                {"source": "answer", "share": 0.3},
-                INVERTED | {"share": 0.7},
-                {"source": "surrogate", "share": 0.5},
-            ]
-        }
-    )["mix"]
+    parts = [{"source": "answer", "share": 0.3}, INVERTED | {"share": 0.7}, {"source": "surrogate", "share": 0.5}]
+    rows = composed(mix={"parts": parts})["mix"]
     on_target = rows.filter(pl.col("prompt_id").str.starts_with("p_"))
     assert on_target["prompt_id"].n_unique() == on_target.height == 10
     assert on_target["trace"].null_count() == 3

@@ -32,9 +32,19 @@ def noised(summary: str) -> str:
     return " ".join(shown)
 
 
+def backwards(summary: str) -> str:
+    """Say the same with the last step first."""
+    return " ".join(" ".join(step) for step in reversed(list(_steps(summary))))
+
+
+def value_first(summary: str) -> str:
+    """Say the same with each result before its operation."""
+    return " ".join(f"{label} {value} {operation}" for label, operation, value in _steps(summary))
+
+
 def paraphrased(summary: str) -> str:
-    """Say the same in another form: the last step first, and each result before its operation."""
-    return " ".join(f"{label} {value} {operation}" for label, operation, value in reversed(list(_steps(summary))))
+    """Say the same in another form and order: the last step first, and each result before its operation."""
+    return value_first(backwards(summary))
 
 
 def thorough(trace: str) -> str:
