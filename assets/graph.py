@@ -190,7 +190,11 @@ class Graph:
         models = checkpoint_paths(frame, step.bench.checkpoints)
         return dg.MaterializeResult(
             data_version=dg.DataVersion(event.data_version),
-            metadata=event_metadata(event, frame, asset.partitioned) | place | columns | models | described,
+            metadata=event_metadata(event, frame, asset.partitioned, asset.withheld)
+            | place
+            | columns
+            | models
+            | described,
             check_results=[
                 dg.AssetCheckResult(
                     check_name=gate.name,

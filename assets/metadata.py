@@ -42,8 +42,8 @@ def column_lineage(asset: str, table: Table, reads: Sequence[str]) -> dg.TableCo
     return dg.TableColumnLineage({column: found for column, found in deps.items() if found})
 
 
-def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool) -> dict[str, Any]:
-    """Return the figures that every materialisation shows."""
+def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool, withheld: bool) -> dict[str, Any]:
+    """Return the figures that every materialisation shows; no row of a withheld table, which would leave its root."""
     count = "dagster/partition_row_count" if partitioned else "dagster/row_count"
     return {
         count: event.rows,
@@ -55,7 +55,7 @@ def event_metadata(event: Event, frame: pl.DataFrame, partitioned: bool) -> dict
         "configuration": dg.MetadataValue.json(event.config),
         "ran on": event.ran_on,
         **({"given models": dg.MetadataValue.json(event.models)} if event.models else {}),
-        "preview": grid_metadata(preview_grid(frame)),
+        **({} if withheld else {"preview": grid_metadata(preview_grid(frame))}),
         **{name: value for name, value in event.details.items() if value is not None},
     }
 

@@ -56,7 +56,7 @@ def baseline_of(condition: Condition, conditions: Sequence[Condition], otherwise
 
 
 def against_baselines(compared: pl.DataFrame, otherwise: Condition) -> list[dict[str, object]]:
-    """Return a row per benchmark and condition: mean accuracy over seeds, and the paired difference with its interval."""
+    """Return a row per benchmark and condition: mean accuracy over seeds, and the paired difference, with intervals."""
     rows: list[dict[str, object]] = []
     for (benchmark,), cell in compared.group_by("benchmark", maintain_order=True):
         conditions = cell["condition"].unique(maintain_order=True).to_list()
@@ -99,11 +99,11 @@ def main() -> None:
         compared, lost = run_seeds(options.study, options.target, options.seeds, Home(options.home or Path(scratch)))
     rows = against_baselines(compared, options.baseline or compared["condition"][0])
     for row in rows:
-        print(
-            f"{row['benchmark']}  {row['condition']:30s} {row['accuracy']:5.1f} % ({row['low']:5.1f} - {row['high']:5.1f}; "
-            f"cut off {row['truncation_rate']:.1f}, no answer {row['no_answer_rate']:.1f})  against {row['baseline']}: "
-            f"{row['difference']:+5.1f} ({row['difference_low']:+5.1f} to {row['difference_high']:+5.1f})  {row['seeds']}"
-        )
+        mean = f"{row['accuracy']:5.1f} % ({row['low']:5.1f} - {row['high']:5.1f})"
+        rates = f"cut off {row['truncation_rate']:.1f} %, no answer {row['no_answer_rate']:.1f} %"
+        paired = f"{row['difference']:+5.1f} ({row['difference_low']:+5.1f} to {row['difference_high']:+5.1f})"
+        about = f"{row['benchmark']}  {row['condition']:28s} {mean}, {rates}"
+        print(f"{about}; against {row['baseline']}: {paired}; seeds {row['seeds']}")
     for reason, count in lost.group_by("lost_to").agg(pl.col("rows").sum()).sort("rows", descending=True).iter_rows():
         print(f"lost to {reason}: {count} rows over all seeds")
     print(json.dumps({"benchmark": "seeds", "study": options.study, "seeds": options.seeds, "conditions": rows}))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -11,7 +12,8 @@ from tests.conftest import TARGETS
 from tracepipe.definitions import run_study
 from tracepipe.home import Home
 from tracepipe.lineage.walk import Lineage
-from tracepipe.report.material import Material
+from tracepipe.registry import load_target
+from tracepipe.report.material import Material, material_of
 from tracepipe.report.sections import audit_sections, sections
 from tracepipe.study import Study
 
@@ -21,6 +23,53 @@ SELECTED = ("trace_draws/answer", "selected_traces/answer")
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory, beyond_study: Study) -> Home:
+    home = Home(tmp_path_factory.mktemp("beyond"))
+    assert run_study(beyond_study, home, TARGETS, "miniature", None).failures == ()
+    return home
+
+
+@pytest.fixture(scope="module")
+def material(ran: Home, beyond_study: Study) -> Material:
+    stores = (ran.store("beyond"), ran.withheld("beyond"))
+    return material_of(beyond_study, load_target(TARGETS / "miniature.yaml"), stores)
+
+
+def test_every_condition_is_trained_on_the_rows_it_is_made_of(ran: Home, beyond_study: Study):
+    store = ran.store("beyond")
+    comparison = store.read("comparison", "miniature")
+    assert set(comparison["condition"]) == set(beyond_study.conditions)
+    used = set(store.read("row_set", "miniature").filter("used")["prompt_id"])
+    examples = store.read("student_examples", "miniature")
+    own = {name: rows for (name,), rows in examples.group_by("condition")}
+    whole = ["answer_only", "inverted_answer", "inverted_answer_likely", "inverted_half", "inverted_thorough"]
+    assert all(set(own[name]["prompt_id"]) == used for name in [*whole, "half_and_half", "zero_shot_summary"])
+    assert own["inverted_summary_augmented"].height == 2 * len(used)
+    assert own["inverted_summary_curriculum"].group_by("phase").len().sort("phase")["len"].to_list() == [len(used)] * 2
+    assert own["as_long"].height == own["no_longer"].height
+    assert 0 < own["inverted_summary_at_16"].height < own["inverted_summary_at_32"].height
+    assert ran.withheld("beyond").read("oracle_examples", "miniature").height == len(used)
+
+
+def test_draws_are_measured_and_one_of_them_is_taken(ran: Home):
+    store = ran.store("beyond")
+    draws, selected = (store.read(name, "miniature") for name in SELECTED)
+    survives = pl.all_horizontal("terminates", "no_loop", "agrees", "no_quote")
+    assert set(draws.group_by("prompt_id").len()["len"]) <= {2, 3}
+    # A row without a survivor among its first draws is drawn once more, and no other row is.
+    first = draws.filter(pl.col("draw") < 2).group_by("prompt_id").agg(survived=survives.any())
+    assert set(draws.filter(draw=2)["prompt_id"]) == set(first.filter(~pl.col("survived"))["prompt_id"])
+    ended = draws.filter("terminates")
+    assert (ended["likelihood"] < 0).all()
+    assert (ended["plausibility"] < 0).all()
+    plain = store.read("inverted_traces/answer", "miniature")
+    assert set(draws.filter(draw=0)["request_key"]) == set(plain["request_key"])
+    taken = selected.filter(pl.col("request_key").is_not_null()).join(draws, on="request_key", validate="1:1")
+    assert taken["inverted_trace"].equals(taken["inverted_trace_right"])
+    assert set(selected["lost_to"].drop_nulls()) == {"plausible"} | ({"terminates"} & set(selected["lost_to"]))
+
+
+def test_no_selection_sees_what_the_target_hides(ran: Home, beyond_study: Study, tmp_path: Path):
+    """The hidden traces are replaced by others: selection makes the same rows, and nothing outside holds a word."""
     home, store = Home(tmp_path / "home"), ran.store("beyond")
     collected = "+key:target_outputs"
     assert run_study(beyond_study, home, TARGETS, "miniature", collected).failures == ()
