@@ -48,6 +48,10 @@ def test_version_and_targets_are_printed(tmp_path: Path):
         (("show", "miniature"), "has no comparison yet"),
         (("targets", "check", "nobody"), "no target is named 'nobody'"),
         (("demo", "--seed", "-3"), "seed"),
+        (("audit", "miniature", "--target", "nobody"), "no target is named 'nobody'"),
+        (("audit", "miniature", "--target", "miniature", "--summariser", "nonsense"), "cannot be audited"),
+        (("audit", "miniature", "--target", "miniature", "--endpoint", "nowhere.yaml"), "there is no such file"),
+        (("audit", "miniature", "--target", "miniature", "--wording", "x"), "is what an --endpoint is asked"),
     ],
 )
 def test_bad_input_ends_with_code_2_and_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...], words: str):

@@ -9,6 +9,7 @@ from tracepipe.chat import begun_block, has_switch, keeps_traces, opening, think
 from tracepipe.conditions import UNTRAINED_RENDERS
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest
+from tracepipe.policies import ModelPolicy
 from tracepipe.records import CHAT_TEMPLATES, from_rows
 from tracepipe.roles import ModelCompressor, Role
 from tracepipe.study import Study
@@ -34,6 +35,7 @@ def roles(study: Study) -> list[tuple[str, Role]]:
     found: list[tuple[str, Role]] = [("surrogate", study.surrogate)]
     if isinstance(study.compressor, ModelCompressor):
         found.append(("compressor", study.compressor))
+    found += [(f"policy {name}", policy) for name, policy in study.policies.items() if isinstance(policy, ModelPolicy)]
     return [*found, ("inverter", study.inverter), ("student", study.student)]
 
 

@@ -1,14 +1,17 @@
 """What goes beyond the paper, on a real Dagster instance: levels of exposure, selection, compositions, budgets."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pytest
 
-from tests.conftest import TARGETS
+from tests.conftest import TARGETS, beyond_study_content, write_study
 from tracepipe.definitions import run_study
 from tracepipe.home import Home
 from tracepipe.lineage.walk import Lineage
@@ -137,6 +140,20 @@ def test_report_and_page_say_what_was_lost_and_what_each_policy_costs(ran: Home,
     page = (ran.reports("beyond", "miniature") / "audit.html").read_text()
     assert "the first half" in page
     assert 'src="http' not in page
+
+
+def test_the_audit_command_prints_the_curve_of_a_study_with_levels_and_reuses_all_of_it(ran: Home, tmp_path: Path):
+    study = write_study(tmp_path, beyond_study_content())
+    before = ran.store("beyond").read("leakage", "miniature")
+    environment = os.environ | {"TRACEPIPE_HOME": str(ran.root), "NO_COLOR": "1", "COLUMNS": "250"}
+    command = [sys.executable, "-m", "tracepipe", "audit", str(study), "--target", "miniature"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "half (the first half):" in ended.stdout
+    assert "full_trace" in ended.stdout
+    assert f"{ran.reports('beyond', 'miniature')}/audit.html" in ended.stdout
+    assert "train student" not in ended.stderr
+    assert ran.store("beyond").read("leakage", "miniature").equals(before)
 
 
 def test_a_budgets_points_are_no_pairs(ran: Home):

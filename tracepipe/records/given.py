@@ -57,7 +57,7 @@ BENCHMARK_ITEMS: Table = {
 }
 
 CHAT_TEMPLATES: Table = {
-    "role": Column(TEXT, "surrogate, compressor, inverter or student"),
+    "role": Column(TEXT, "surrogate, compressor, inverter, student, or the name of a policy that a model writes"),
     "model": Column(TEXT, "its model, as the study names it"),
     "thinking": Column(BOOL, "how the study sets the template's switch; null where it does not"),
     "opening": Column(TEXT, "the think block when the model begins to write: none, open or closed"),
