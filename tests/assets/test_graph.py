@@ -73,15 +73,13 @@ def test_every_asset_says_what_it_is_who_owns_it_and_what_code_makes_it(specs: d
         assert spec.metadata["dagster/column_schema"].columns, name
 
 
+def below(specs: dict[str, dg.AssetSpec], name: str) -> set[str]:
+    """An asset and all that is made from it."""
+    children = [child for child, spec in specs.items() if name in {dep.asset_key.to_user_string() for dep in spec.deps}]
+    return {name}.union(*(below(specs, child) for child in children))
+
+
 def test_hidden_traces_are_upstream_of_fidelity_and_the_oracle_only(specs: dict[str, dg.AssetSpec]):
-    children: dict[str, set[str]] = {name: set() for name in specs}
-    for name, spec in specs.items():
-        for dep in spec.deps:
-            children[dep.asset_key.to_user_string()].add(name)
-
-    def below(name: str) -> set[str]:
-        return {name}.union(*(below(child) for child in children[name]))
-
     allowed = {
         "target_traces",
         "oracle_examples",
@@ -92,7 +90,17 @@ def test_hidden_traces_are_upstream_of_fidelity_and_the_oracle_only(specs: dict[
         "trace_fidelity/answer",
     }
     oracle = {f"{stage}/oracle" for stage in ("student", "benchmark_answers", "benchmark_scores")}
-    assert below("target_traces") == allowed | oracle
+    assert below(specs, "target_traces") == allowed | oracle
+
+
+def test_no_selection_and_no_other_exposure_stands_on_a_policy_of_traces(beyond_study: Study):
+    found = [spec for asset in build_assets(beyond_study) for spec in asset.specs]
+    specs = {spec.key.to_user_string(): spec for spec in found}
+    hidden = below(specs, "target_traces")
+    assert {"target_exposures/thorough", "inverted_traces/thorough"} <= hidden
+    others = [name for name in beyond_study.exposures if name != "thorough"]
+    assert not hidden & {f"inverted_traces/{name}" for name in others}
+    assert not hidden & {"trace_draws/answer", "selected_traces/answer", "inverter_examples"}
 
 
 def test_lineage_knows_every_table_its_columns_and_what_its_rows_stand_on(beyond_study: Study):
