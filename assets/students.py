@@ -52,6 +52,7 @@ def add_students(graph: Graph) -> None:
                 "same_rows_in_every_condition": "conditions on the target's side train on the common rows, or on "
                 "a part of them where that is what they are for",
                 "same_number_of_rows": "conditions that can be compared train on equally many rows",
+                "gated_domains_there": "a gated condition holds prompts of the domains it is gated for",
                 **_RENDERED,
             },
             make=_student_examples,

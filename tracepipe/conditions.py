@@ -78,8 +78,9 @@ class Composition(Spec):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if len(self.parts) > 1 and (self.length_of or any(part.source == "oracle" for part in self.parts)):
-            raise ValueError("parts: an oracle, and a condition matched in length, have one part alone")
+        sources = [part.source for part in self.parts]
+        if self.length_of and (len(sources) > 1 or sources[0] in ("answer", "summary", "oracle")):
+            raise ValueError("length_of: needs one part alone, with traces that are not hidden")
         return self
 
     @property

@@ -225,7 +225,7 @@ def _completion(trace: str | None, answer: str, summary: str | None, **_: object
 def example_gates(study: Study, target: Target, rows: pl.DataFrame, examples: pl.DataFrame) -> list[Gate]:
     """Conditions on all common rows hold just these, every other one none but these, and none is empty."""
     used, own = set(rows.filter("used")["prompt_id"]), set(rows["prompt_id"])
-    differing, uneven = set[str](), list[str]()
+    differing, uneven, idle = set[str](), list[str](), list[str]()
     for condition in _built(study, target):
         prompts, composition = examples.filter(condition=condition)["prompt_id"], study.composition(condition)
         of_target = set(prompts) & own
@@ -235,12 +235,21 @@ def example_gates(study: Study, target: Target, rows: pl.DataFrame, examples: pl
         if not prompts.len() or (expected and prompts.len() not in expected):
             uneven.append(f"{condition}={prompts.len()}")
         other = composition.length_of
+        if composition.gated and not _answers_bare(examples.filter(condition=condition)):
+            idle.append(f"{condition} ({', '.join(composition.gated)})")
         if other is not None and prompts.len() != examples.filter(condition=other).height:
             uneven.append(f"{condition}={prompts.len()}, {other}={examples.filter(condition=other).height}")
     return [
         none_fail("same_rows_in_every_condition", differing, "prompts stand in one condition and not in another"),
         none_fail("same_number_of_rows", uneven, "conditions differ in their number of rows, or have none"),
+        none_fail(
+            "gated_domains_there", idle, "gated conditions hold no prompt of their domains, and so are not gated"
+        ),
     ]
+
+
+def _answers_bare(examples: pl.DataFrame) -> bool:
+    return examples["trace"].null_count() > 0
 
 
 def train_students(

@@ -79,6 +79,14 @@ class Study(Spec):
             for role in ("surrogate", "compressor", "inverter", "student"):
                 if isinstance(filled.get(role), dict) and filled[role].get("kind") != "function":
                     filled[role] = {"engine": filled["engine"], **filled[role]}
+            policies = filled.get("policies")
+            if isinstance(policies, dict):
+                filled["policies"] = {
+                    name: {"engine": filled["engine"], **one}
+                    if isinstance(one, dict) and one.get("kind") == "model"
+                    else one
+                    for name, one in policies.items()
+                }
         if isinstance(filled.get("compute"), dict):
             filled["compute"] = {"kind": "local", **filled["compute"]}
         _spell_out_budgets(filled)
@@ -120,6 +128,9 @@ class Study(Spec):
             strange = [one for one in policy.learn if one == "answer" or one not in self.exposures]
             if strange:
                 raise ValueError(f"policies.{name}.learn: {strange} are not exposures of this study that show a text")
+        for name, composition in self.compositions.items():
+            if any(part.source == "oracle" for part in composition.parts):
+                raise ValueError(f"compositions.{name}.parts: hidden traces are for the condition oracle alone")
         for condition in self.trained_conditions:
             self._expect_possible(condition)
         self._expect_budgets()

@@ -89,6 +89,14 @@ def test_a_list_of_budgets_sweeps_every_inverted_condition(tmp_path: Path, study
         ),
         ({"compositions": {"bad": {"parts": [{"source": "inverted"}]}}}, "inverted needs one"),
         (
+            {"compositions": {"bad": {"parts": [{"source": "oracle"}]}}},
+            "hidden traces are for the condition oracle alone",
+        ),
+        (
+            {"compositions": {"bad": {"parts": [{"source": "answer"}], "length_of": "base"}}},
+            "needs one part alone, with traces",
+        ),
+        (
             {"compositions": {"bad": {"parts": [{"source": "answer", "selection": "x"}]}}},
             "nothing is selected for answer",
         ),

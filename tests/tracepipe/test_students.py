@@ -114,7 +114,8 @@ def composed(tmp_path: Path, study_content: dict) -> Callable[..., dict[str, pl.
         target, written = load_target(Path(TARGETS / "miniature.yaml")), written_of(**by)
         common = row_set(study, target, traces, outputs, written)
         examples = student_examples(study, target, prompts, traces, outputs, common, written)
-        assert all(gate.passed for gate in example_gates(study, target, common, examples))
+        failed = [gate.name for gate in example_gates(study, target, common, examples) if not gate.passed]
+        assert not failed, failed
         return {name: examples.filter(condition=name) for name in compositions}
 
     return build
@@ -143,6 +144,11 @@ def test_gated_domains_get_the_bare_answer(composed: Callable):
     rows = composed(gated_off={"parts": [INVERTED], "gated": ["code"]})["gated_off"]
     bare = {row["prompt_id"]: row["completion"] for row in rows.iter_rows(named=True) if row["trace"] is None}
     assert bare == {"p_0": "answer p_0", "p_1": "answer p_1"}
+
+
+def test_a_gate_says_that_nothing_was_gated(composed: Callable):
+    with pytest.raises(AssertionError, match="gated_domains_there"):
+        composed(gated_off={"parts": [INVERTED], "gated": ["poetry"]})
 
 
 def test_budgets_are_nested(composed: Callable):
