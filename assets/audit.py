@@ -1,18 +1,13 @@
-"""The leakage curve of an audit, and its one page."""
+"""The leakage curve of an audit."""
 
-from pathlib import Path
-
-import dagster as dg
 import polars as pl
 
 from assets.graph import Graph
 from assets.metadata import grid_metadata, picture_metadata
 from assets.step import Made, Step, TableAsset
 from tracepipe import audit
-from tracepipe.records import FILES, LEAKAGE
-from tracepipe.report import write as report
+from tracepipe.records import LEAKAGE
 from tracepipe.report.curves import leakage_plot
-from tracepipe.report.material import Material, tables_of
 from tracepipe.report.plots import png
 from tracepipe.report.tables import preview_grid
 from tracepipe.study import Study
@@ -64,32 +59,3 @@ def _leakage(step: Step) -> Made:
     traces = step.read("target_traces").join(used, on="prompt_id", how="semi")["trace"]
     fidelity = {name: step.read(f"trace_fidelity/{name}") for name in study.exposures}
     return Made(audit.leakage(study, step.read("comparison"), texts, traces, fidelity))
-
-
-def add_audit_page(graph: Graph) -> None:
-    """Add `audit`."""
-
-    def make(step: Step) -> Made:
-        tables = {name: step.read(name) for name in step.asset.reads}
-        material = Material(step.study, step.target, tables, step.history())
-        return Made(report.write_audit(material, step.report_folder))
-
-    graph.add(
-        TableAsset(
-            name="audit",
-            stage="report",
-            description="One page: what each policy of showing a target's reasoning costs.",
-            table=FILES,
-            version=report.VERSION,
-            config=graph.study.model_dump(mode="json", exclude={"compute"}),
-            reads=[name for name in tables_of(graph.study) if name in graph.tables],
-            target_config=lambda target: target.model_dump(mode="json"),
-            kinds=frozenset({"html"}),
-            sees_withheld=True,
-            describe=lambda files: {
-                kind: dg.MetadataValue.path(path) for kind, path in files.select("format", "path").iter_rows()
-            },
-            intact=lambda _, files: all(Path(path).exists() for path in files["path"]),
-            make=make,
-        )
-    )

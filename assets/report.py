@@ -1,21 +1,19 @@
 """The comparison of conditions and the report."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import dagster as dg
 import polars as pl
 
-from assets.audit import add_audit_page, add_leakage
+from assets.audit import add_leakage
 from assets.graph import Graph
 from assets.metadata import grid_metadata
+from assets.pages import add_page
 from assets.pictures import accuracy_picture, difference_picture
 from assets.step import Beside, Made, Step, TableAsset
 from tracepipe import comparison
 from tracepipe.conditions import Condition, budget_of
-from tracepipe.records import COMPARISON, DIFFERENCES, FILES
+from tracepipe.records import COMPARISON, DIFFERENCES
 from tracepipe.report import write as report
-from tracepipe.report.material import Material, tables_of
 from tracepipe.report.tables import comparison_grid, difference_grid
 
 
@@ -57,28 +55,12 @@ def add_report(graph: Graph) -> None:
     )
     if graph.study.has_levels:
         add_leakage(graph)
-    graph.add(
-        TableAsset(
-            name="report",
-            stage="report",
-            description="The target's report as one HTML file, and as Markdown. Shows the study's other targets too.",
-            table=FILES,
-            version=report.VERSION,
-            config=graph.study.model_dump(mode="json", exclude={"compute"}),
-            reads=[name for name in tables_of(graph.study) if name in graph.tables],
-            beside=Beside("comparison", lambda partition, known: [name for name in known if name != partition]),
-            target_config=lambda target: target.model_dump(mode="json"),
-            kinds=frozenset({"html"}),
-            sees_withheld=True,
-            describe=lambda files: {
-                kind: dg.MetadataValue.path(path) for kind, path in files.select("format", "path").iter_rows()
-            },
-            intact=lambda _, files: all(Path(path).exists() for path in files["path"]),
-            make=_report,
-        )
-    )
+    others = Beside("comparison", lambda partition, known: [name for name in known if name != partition])
+    about = "The target's report as one HTML file, and as Markdown. Shows the study's other targets too."
+    add_page(graph, "report", about, report.write_report, others)
     if graph.study.has_levels:
-        add_audit_page(graph)
+        page = "One page: what each policy of showing a target's reasoning costs."
+        add_page(graph, "audit", page, report.write_audit)
 
 
 def _scores(step: Step, conditions: Sequence[Condition]) -> pl.DataFrame:
@@ -90,9 +72,3 @@ def _comparison(step: Step) -> Made:
     students = {condition: step.read(f"student/{condition}") for condition in conditions}
     rows = {condition: frame["examples"][0] for condition, frame in students.items() if frame.height}
     return Made(comparison.compare(_scores(step, conditions), conditions, rows))
-
-
-def _report(step: Step) -> Made:
-    tables = {name: step.read(name) for name in step.asset.reads}
-    material = Material(step.study, step.target, tables, step.history(), step.read_beside())
-    return Made(report.write_report(material, step.report_folder))

@@ -130,7 +130,9 @@ def test_report_and_page_say_what_was_lost_and_what_each_policy_costs(ran: Home,
     assert [row[1] for row in written["matched"].grids[0].rows] == ["as_long", "no_longer"]
     (selection,) = written["selection"].grids
     assert selection.rows[0][:2] == ("answer", "likely")
-    assert dict(zip(selection.header, selection.rows[0], strict=True))["lost to agrees"] == "off"
+    shown = dict(zip(selection.header, selection.rows[0], strict=True))
+    assert shown["lost to agrees"] == "off"
+    assert re.match(r"in-distribution: [+-][\d.]+ \([+-][\d.]+ to [+-][\d.]+", shown["points over the first draw"])
     assert not any("matched in length" in point for point in written["limits"].points)
     for grid in (grid for section in written.values() for grid in section.grids if "accuracy %" in grid.header):
         assert {"95 % interval", "truncated %", "no answer %"} <= set(grid.header)
