@@ -8,10 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from tracepipe.conditions import UNTRAINED_RENDERS
+from tracepipe.conditions import MAIN_SELECTION, UNTRAINED_RENDERS
 from tracepipe.facts import count_facts
 from tracepipe.fidelity import count_tokens
-from tracepipe.policies import Policy
 from tracepipe.records import LEAKAGE, from_rows
 from tracepipe.roles import Exposure, ModelCompressor
 from tracepipe.spec import SpecError
@@ -21,6 +20,7 @@ from tracepipe.study import Study
 VERSION = "1"
 NONE, FULL = "none", "full_trace"
 OWN = "own_summariser"
+_SELECTED = f"_{MAIN_SELECTION}"
 REFERENCES = {"base": "untrained", "surrogate_trace": "surrogate"}
 """Conditions that learn nothing from the target, as levels beside the curve."""
 
@@ -107,9 +107,13 @@ def _ladder(study: Study) -> dict[str, Any]:
 
 
 def levels_of(study: Study) -> dict[str, str]:
-    """Return level to condition, from nothing to everything, then what stands beside the curve."""
+    """Return level to condition, from nothing to everything, then what stands beside the curve.
+
+    An exposure whose inverted traces the study also selects is a level of its own with them.
+    """
     levels = {NONE: "answer_only"}
-    levels |= {exposure: f"inverted_{exposure}" for exposure in study.exposures}
+    for exposure in study.exposures:
+        levels |= {exposure: f"inverted_{exposure}", f"{exposure}{_SELECTED}": f"inverted_{exposure}{_SELECTED}"}
     levels |= {FULL: "oracle"} | {level: condition for condition, level in REFERENCES.items()}
     return {level: condition for level, condition in levels.items() if condition in study.conditions}
 
@@ -143,12 +147,13 @@ def leakage(
                 found = {name: scores[condition][name] for name in _SCORES}
                 about = {"benchmark": benchmark, "level": level, "condition": condition}
                 recovered = _recovered(found["accuracy"], *ends)
-                described = {"recovered": recovered, "describe": _describe(study.policies.get(level), level)}
+                described = {"recovered": recovered, "describe": _describe(study, level)}
                 rows.append(about | found | sizes[level] | described)
     return from_rows(rows, LEAKAGE)
 
 
 def _size(study: Study, level: str, shown: dict[Exposure, pl.Series], traces: pl.Series) -> dict[str, float | None]:
+    level = level.removesuffix(_SELECTED)
     if level in (NONE, "answer"):
         return {"tokens": 0.0, "facts": 0.0}
     texts = traces if level == FULL else shown.get(level, pl.Series(dtype=pl.String))
@@ -176,7 +181,11 @@ def _recovered(accuracy: float, lower: float | None, upper: float | None) -> flo
     return 100 * (accuracy - lower) / (upper - lower)
 
 
-def _describe(policy: Policy | None, level: str) -> str:
+def _describe(study: Study, level: str) -> str:
+    exposure = level.removesuffix(_SELECTED)
+    if exposure != level:
+        return f"{_describe(study, exposure)}; of several draws, the selected one"
+    policy = study.policies.get(level)
     if policy is None:
         return _WORDS[level]
     learnt = f"; the inverter learnt from {', '.join(policy.learn)}" if policy.learn else ""

@@ -35,6 +35,21 @@ def test_a_ladder_of_the_studys_own_is_kept_and_a_summariser_is_one_level_more(b
         audited(beyond_study, {"kind": "function", "function": "not a function"})
 
 
+def test_a_selected_exposure_is_a_level_of_its_own(tmp_path: Path, study_content: dict):
+    study_content |= {"selection": {}, "exposures": ["answer"]}
+    study_content["conditions"] = ["answer_only", "inverted_answer", "inverted_answer_selected"]
+    study = load_study(write_study(tmp_path, study_content))
+    assert levels_of(study) == {
+        NONE: "answer_only",
+        "answer": "inverted_answer",
+        "answer_selected": "inverted_answer_selected",
+    }
+    accuracies = {"answer_only": 10.0, "inverted_answer": 20.0, "inverted_answer_selected": 40.0}
+    found = leakage(study, compared(accuracies), {}, pl.Series(dtype=pl.String), {}).to_dicts()[-1]
+    assert (found["level"], found["tokens"], found["accuracy"]) == ("answer_selected", 0, 40)
+    assert found["describe"].endswith("of several draws, the selected one")
+
+
 def compared(accuracies: dict[str, float]) -> pl.DataFrame:
     rows = [{"benchmark": "b", "condition": name, "accuracy": value} for name, value in accuracies.items()]
     blank = {name: pl.lit(0, dtype=column.dtype) for name, column in COMPARISON.items() if name not in rows[0]}

@@ -186,7 +186,7 @@ FILES: Table = {
 
 LEAKAGE: Table = {
     "benchmark": Column(TEXT, "name in the study"),
-    "level": Column(TEXT, "none (no inversion), an exposure, or full_trace (the real traces)"),
+    "level": Column(TEXT, "none (no inversion), an exposure, that with _selected behind, full_trace, or a reference"),
     "condition": Column(TEXT, "whose students are measured"),
     "tokens": Column(FLOAT, "mean tokens shown beside the answer, in the student's tokens"),
     "facts": Column(FLOAT, "mean numbers and formulas in them, each as often as it stands there"),

@@ -57,6 +57,8 @@ def limits(material: Material) -> list[str]:
         found.append(f"What students that end in time would score: many were cut off ({_cells(cut)}).")
     if silent.height:
         found.append(f"What the students meant where they gave no answer: more than 5 % of them ({_cells(silent)}).")
+    if material.study.has_levels and material.study.selection is None:
+        found.append("What a level gives away to somebody who draws several traces and selects: add a block selection.")
     if not any(material.study.composition(one).length_of for one in material.study.trained_conditions):
         found.append("That reasoning leaks rather than length: no condition here is matched in length.")
     return found
