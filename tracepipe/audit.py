@@ -66,7 +66,7 @@ def audited(study: Study, own: dict[str, Any] | None = None) -> Study:
         content["policies"] = content["policies"] | {OWN: own}
         content["exposures"] = [*content["exposures"], OWN]
         content["conditions"] = [*content["conditions"], f"inverted_{OWN}"]
-        content["name"] = f"{study.name}-own"
+        content["name"] = f"{content['name']}-own"
     try:
         return Study.model_validate(content)
     except ValueError as error:
@@ -141,12 +141,12 @@ def leakage(
     rows = []
     for (benchmark,), cell in comparison.group_by("benchmark", maintain_order=True):
         scores = {row["condition"]: row for row in cell.iter_rows(named=True)}
-        ends = [scores[name]["accuracy"] if name in scores else None for name in ("answer_only", "oracle")]
+        ends = _ends(scores.get("answer_only"), scores.get("oracle"))
         for level, condition in levels_of(study).items():
             if condition in scores:
                 found = {name: scores[condition][name] for name in _SCORES}
                 about = {"benchmark": benchmark, "level": level, "condition": condition}
-                recovered = _recovered(found["accuracy"], *ends)
+                recovered = None if ends is None else 100 * (found["accuracy"] - ends[0]) / (ends[1] - ends[0])
                 described = {"recovered": recovered, "describe": _describe(study, level)}
                 rows.append(about | found | sizes[level] | described)
     return from_rows(rows, LEAKAGE)
@@ -175,10 +175,11 @@ def _closeness(level: str, fidelity: dict[Exposure, pl.DataFrame]) -> dict[str, 
     return {"fidelity": interval.mean, "fidelity_low": interval.low, "fidelity_high": interval.high}
 
 
-def _recovered(accuracy: float, lower: float | None, upper: float | None) -> float | None:
-    if lower is None or upper is None or upper <= lower:
+def _ends(lower: dict[str, Any] | None, upper: dict[str, Any] | None) -> tuple[float, float] | None:
+    """Return the accuracies of both ends, unless one is missing or their intervals meet: then nothing lies between."""
+    if lower is None or upper is None or upper["low"] <= lower["high"]:
         return None
-    return 100 * (accuracy - lower) / (upper - lower)
+    return lower["accuracy"], upper["accuracy"]
 
 
 def _describe(study: Study, level: str) -> str:

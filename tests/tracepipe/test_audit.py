@@ -51,7 +51,10 @@ def test_a_selected_exposure_is_a_level_of_its_own(tmp_path: Path, study_content
 
 
 def compared(accuracies: dict[str, float]) -> pl.DataFrame:
-    rows = [{"benchmark": "b", "condition": name, "accuracy": value} for name, value in accuracies.items()]
+    rows = [
+        {"benchmark": "b", "condition": name, "accuracy": value, "low": value - 5, "high": value + 5}
+        for name, value in accuracies.items()
+    ]
     blank = {name: pl.lit(0, dtype=column.dtype) for name, column in COMPARISON.items() if name not in rows[0]}
     return conform(pl.DataFrame(rows).with_columns(**blank), COMPARISON)
 
@@ -69,7 +72,9 @@ def test_the_curve_goes_from_answers_alone_to_the_full_trace(tmp_path: Path, stu
     assert [found[level]["fidelity"] for level in (NONE, "summary", FULL)] == [None, None, 100]
 
 
-def test_without_its_ends_nothing_is_recovered(tmp_path: Path, study_content: dict):
+def test_without_ends_that_are_apart_nothing_is_recovered(tmp_path: Path, study_content: dict):
     study = load_study(write_study(tmp_path, study_content))
     found = leakage(study, compared({"answer_only": 10.0, "inverted_answer": 20.0}), {}, pl.Series(dtype=pl.String), {})
     assert found["recovered"].null_count() == found.height == 2
+    ends = leakage(study, compared({"answer_only": 10.0, "oracle": 20.0}), {}, pl.Series(dtype=pl.String), {})
+    assert ends["recovered"].to_list() == [None, None]

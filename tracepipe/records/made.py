@@ -201,7 +201,9 @@ LEAKAGE: Table = {
     "truncation_rate": Column(FLOAT, "responses cut off at the token cap, %"),
     "no_answer_rate": Column(FLOAT, "responses without an answer, %"),
     "loop_rate": Column(FLOAT, "responses that end in a repetition, %"),
-    "recovered": Column(FLOAT, "how far from answers alone (0) to the full trace (100); null where one is missing"),
+    "recovered": Column(
+        FLOAT, "how far from answers alone (0) to the full trace (100); null where these ends are not apart"
+    ),
     "training_rows": Column(INT, "examples each student was trained on"),
     "describe": Column(TEXT, "what the level stands for"),
 }
