@@ -69,7 +69,8 @@ def add_students(graph: Graph) -> None:
                 version=students.VERSION,
                 config=decided_by_study,
                 given=(study.student,),
-                reads=("prompts", "target_outputs", "target_traces", "row_set"),
+                # Where the terms stop the other conditions, they stop this one.
+                reads=("prompts", "target_outputs", "target_traces", "row_set", "student_examples"),
                 inapplicable=hides_traces,
                 gates={"same_rows_as_other_conditions": "the oracle trains on the shared prompts", **_RENDERED},
                 withheld=True,
@@ -137,7 +138,8 @@ def _rendered(step: Step, examples: pl.DataFrame) -> list[Gate]:
 
 
 def _oracle_examples(step: Step) -> Made:
-    prompts, outputs, traces, rows = (step.read(name) for name in step.asset.reads)
+    students.require_permission(step.target)
+    prompts, outputs, traces, rows = (step.read(name) for name in step.asset.reads[:4])
     examples = students.oracle_examples(step.study, prompts, rows, outputs, traces)
     expected = rows.filter("used")["prompt_id"]
     rendered = _rendered(step, examples)

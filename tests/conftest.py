@@ -16,6 +16,7 @@ TARGETS = CHECKOUT / "targets"
 SHARED = CHECKOUT.parent / "shared" / "data"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where processes share the tests, a file stays in one of them, and so do all that watch the sandboxes."""
     for item in items:

@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from tests.conftest import TARGETS, beyond_study_content, write_study
+from tests.tracepipe.lineage.test_walk import walk_all
 from tracepipe.definitions import run_study
 from tracepipe.home import Home
+from tracepipe.lineage.links import FAMILIES
 from tracepipe.lineage.walk import Lineage
 from tracepipe.registry import load_target
 from tracepipe.report.material import Material, material_of
@@ -162,6 +164,11 @@ def test_a_budgets_points_are_no_pairs(ran: Home):
     found = ran.store("beyond").read("differences", "miniature")
     assert not [name for name in found["condition"] if "_at_" in name]
     assert "inverted_answer_likely" in set(found["condition"])
+
+
+def test_every_table_has_its_lineage(ran: Home):
+    families, _ = walk_all(ran, 20)
+    assert families == set(FAMILIES)
 
 
 def test_a_selected_row_is_walked_down_to_its_draw_and_the_answer_shown(ran: Home):

@@ -12,6 +12,7 @@ import time
 from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tracepipe.grading import sandbox
@@ -186,10 +187,10 @@ def test_a_bomb_ends_in_time_and_leaves_nothing_behind(bomb: str, user: str):
     assert list(run("print('still here')", [""], limits=QUICK)) == [Result("ok", "still here\n")]
 
 
-def processes() -> set[str]:
-    """Sandboxes that are running on this machine."""
-    listed = subprocess.run(["ps", "-eo", "pid,comm"], capture_output=True, text=True, check=True).stdout.splitlines()
-    return {line for line in listed if "bwrap" in line}
+def processes() -> set[int]:
+    """Sandboxes below this process, and those that have lost theirs."""
+    below = {one.pid for one in psutil.Process().children(recursive=True) if one.name() == "bwrap"}
+    return below | {one.pid for one in psutil.process_iter(["name"]) if one.info["name"] == "bwrap" and one.ppid() == 1}
 
 
 def test_more_memory_than_is_allowed_is_not_to_be_had():

@@ -118,7 +118,7 @@ def test_a_purge_leaves_nothing_of_the_target_and_everything_else_as_it_was(copy
     forgotten = {path for path in before if "dagster" in path.parts and path not in after}
     assert set(before) - set(after) == own & set(before) | forgotten | {Path("withheld/traces/miniature.jsonl")}
     content = json.loads(tombstone.read_text())
-    assert (content["finished"], content["checkpoints"], content["versions"]) == (True, 12, 40)
+    assert (content["finished"], content["checkpoints"], content["versions"]) == (True, 12, 41)
     assert plan_purge(copy, "miniature").empty
 
 
@@ -194,7 +194,7 @@ def test_a_purge_that_is_killed_goes_on(copy: Home, monkeypatch: pytest.MonkeyPa
     (copy.root / "checkpoints" / ".c_1.2.tmp").mkdir()
     tombstone = purge_target(copy, plan_purge(copy, "miniature"))
     content = json.loads(tombstone.read_text())
-    assert (content["finished"], content["versions"], content["checkpoints"]) == (True, 40, 12)
+    assert (content["finished"], content["versions"], content["checkpoints"]) == (True, 41, 12)
     assert plan_purge(copy, "miniature").empty
     assert list((copy.root / "checkpoints").glob(".*")) == []
 

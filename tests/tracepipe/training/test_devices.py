@@ -37,12 +37,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoint("qwen2.5", tmp_path_factory.mktemp("base"))
 
 
-def rows() -> list[dict[str, str]]:
+def rows() -> list[dict[str, object]]:
     """Twelve examples of very different lengths."""
     traces = [" ".join(f"we add {step}" for step in range(1 + number * number % 9)) for number in range(12)]
     return [
-        {"example_id": f"e_{n}", "prompt": f"What is 2 + {n}?", "trace": t, "completion": reasoned(t, str(2 + n))}
-        for n, t in enumerate(traces)
+        {"prompt": f"What is 2 + {n}?", "completion": reasoned(t, str(2 + n)), "phase": 0} for n, t in enumerate(traces)
     ]
 
 

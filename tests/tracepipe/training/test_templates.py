@@ -198,6 +198,7 @@ def test_a_checkpoint_of_every_family_is_gated_trained_saved_loaded_and_asked(na
                 "prompt": f"What is 2 + {number}?",
                 "trace": f"First we add {number}.",
                 "completion": reasoned(f"First we add {number}.", str(2 + number)),
+                "phase": 0,
             }
             for number in range(6)
         ],
@@ -221,7 +222,7 @@ def test_a_trained_row_comes_out_again(tmp_path: Path):
     base = checkpoint("r1-distill", tmp_path / "base", hidden=64)
     bench = Workbench(InProcessCompute(threads=2), tmp_path / "work", Checkpoints(tmp_path / "checkpoints"))
     row = {"example_id": "e", "condition": "oracle", "prompt_id": "p", "request_key": "r", "prompt": PROMPT}
-    examples = from_rows([row | {"trace": TRACE, "completion": COMPLETION}], EXAMPLES)
+    examples = from_rows([row | {"trace": TRACE, "completion": COMPLETION, "phase": 0}], EXAMPLES)
     recipe = Recipe(max_steps=60, batch_size=1, learning_rate=0.01, bf16=False, gradient_checkpointing=False)
     (manifest,) = bench.train([TrainingJob("train", "student/oracle", str(base), examples, recipe, 0)])
     engine = Transformers(str(bench.checkpoints.folder(manifest.checkpoint_id)), TransformersEngine())

@@ -48,6 +48,7 @@ def examples(count: int = 8) -> pl.DataFrame:
                 "prompt": f"problem start {start} A +1",
                 "trace": trace,
                 "completion": reasoned(trace, answer),
+                "phase": 0,
             }
         )
     return from_rows(rows, EXAMPLES)
