@@ -16,14 +16,6 @@ TARGETS = CHECKOUT / "targets"
 SHARED = CHECKOUT.parent / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where processes share the tests, a file stays in one of them, and so do all that watch the sandboxes."""
-    for item in items:
-        watching = {"grading", "benchmarks"} & set(item.path.parts)
-        item.add_marker(pytest.mark.xdist_group("sandboxes" if watching else str(item.path)))
-
-
 def tiny_study_content() -> dict:
     """The miniature study at a size that runs in half a minute."""
     content = yaml.safe_load((CHECKOUT / "studies" / "miniature.yaml").read_text())

@@ -4,11 +4,13 @@ import atexit
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +31,7 @@ PROBES = {
     "connects to a port of the host": "import socket; socket.create_connection(('127.0.0.1', PORT), 1); print('escaped')",
     "sees a network device": "import socket; print('escaped' if len(socket.if_nameindex()) > 1 else '')",
     "finds an abstract socket of the host": (
-        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('\\0tracepipe-probe'); print('escaped')"
+        "import socket; s = socket.socket(socket.AF_UNIX); s.connect('\\0tracepipe-probe-PORT'); print('escaped')"
     ),
     "reads a file of the host": "print('escaped', open('SECRET').read())",
     "reads the users": "print('escaped', open('/etc/passwd').read())",
@@ -151,18 +153,13 @@ def secret() -> Path:
 
 
 @pytest.fixture(scope="module")
-def port() -> int:
-    import socket
-
-    server = socket.create_server(("127.0.0.1", 0))
-    abstract = socket.socket(socket.AF_UNIX)
-    abstract.bind("\0tracepipe-probe")
-    abstract.listen()
-    _open.extend([server, abstract])
-    return int(server.getsockname()[1])
-
-
-_open: list[object] = []
+def port() -> Iterator[int]:
+    """A port of this host that listens, and an abstract socket named for it."""
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+        number = server.getsockname()[1]
+        abstract.bind(f"\0tracepipe-probe-{number}")
+        abstract.listen()
+        yield number
 
 
 @pytest.mark.parametrize("probe", PROBES)
