@@ -87,7 +87,7 @@ class Composition(Spec):
     def whole(self) -> bool:
         """Whether it trains on every common row, so that it can be compared with every other such condition."""
         share = sum(part.share for part in self.parts if part.of_target) or self.parts[0].share
-        return share >= 1 and self.queries is None and self.length_of is None
+        return share > 1 - 1e-9 and self.queries is None and self.length_of is None
 
 
 class Budgets(Spec):

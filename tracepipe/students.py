@@ -160,8 +160,7 @@ def _stretch(rows: pl.DataFrame, share: float, begun: float) -> pl.DataFrame:
         return rows.sort("prompt_id")
     order = [digest(["share", key]) for key in rows["prompt_id"]]
     dealt = rows.with_columns(pl.Series("order", order, dtype=pl.String)).sort("order").drop("order")
-    start, count = round(begun * rows.height), round(share * rows.height)
-    places = [(start + step) % max(rows.height, 1) for step in range(count)]
+    places = [place % rows.height for place in range(round(begun * rows.height), round((begun + share) * rows.height))]
     return dealt[places].sort("prompt_id")
 
 

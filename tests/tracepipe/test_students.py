@@ -134,6 +134,15 @@ def test_a_mix_deals_its_rows_out_by_share_and_gives_no_prompt_twice(composed: C
     assert rows["phase"].unique().to_list() == [0]
 
 
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@given(st.lists(st.integers(1, 20), min_size=2, max_size=5))
+def test_parts_whose_shares_add_up_to_one_share_no_row_and_leave_none(composed: Callable, weights: list[int]):
+    parts = [{"source": "answer", "share": weight / sum(weights)} for weight in weights]
+    rows = composed(dealt={"parts": parts})["dealt"]
+    assert rows["prompt_id"].is_unique().all()
+    assert rows.height == 10
+
+
 def test_a_curriculum_puts_its_parts_into_phases(composed: Callable):
     rows = composed(taught={"parts": [{"source": "surrogate"}, INVERTED], "order": "curriculum"})["taught"]
     phases = {row["phase"]: row["prompt_id"][0] for row in rows.iter_rows(named=True)}

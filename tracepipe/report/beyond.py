@@ -84,12 +84,15 @@ def _gains(material: Material, exposure: Exposure) -> dict[str, str]:
     if differences is None:
         return {}
     plain, found = f"inverted_{exposure}", dict[str, list[str]]()
-    for row in differences.filter(against=plain).iter_rows(named=True):
-        selection = row["condition"].removeprefix(f"{plain}_")
+    for row in differences.iter_rows(named=True):
+        if plain not in (row["condition"], row["against"]):
+            continue
+        ends = (row["difference"], row["low"], row["high"])
+        turned = row["condition"] == plain  # the study names the selection first
+        gain, low, high = (-ends[0], -ends[2], -ends[1]) if turned else ends
+        selection = (row["against"] if turned else row["condition"]).removeprefix(f"{plain}_")
         verdict = "" if row["resolved"] else ", not resolved"
-        found.setdefault(selection, []).append(
-            f"{row['benchmark']}: {row['difference']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f}{verdict})"
-        )
+        found.setdefault(selection, []).append(f"{row['benchmark']}: {gain:+.1f} ({low:+.1f} to {high:+.1f}{verdict})")
     return {selection: "; ".join(lines) for selection, lines in found.items()}
 
 

@@ -13,6 +13,9 @@ from tracepipe.spec import Spec
 
 Rule = Literal["terminates", "no_loop", "agrees", "no_quote", "plausible"]
 Choose = Literal["first", "likelihood", "length", "consistency", "plausibility"]
+"""Of the survivors: the first; the one the inverter finds likeliest, per token; the one closest to the length that the
+surrogate's rows predict; the one most like the row's other draws; the one the surrogate finds likeliest as its own
+writing, per token, without the answer."""
 
 RULES: dict[Rule, str] = {
     "terminates": "the draw ended before the token cap and holds one trace",
@@ -22,15 +25,6 @@ RULES: dict[Rule, str] = {
     "plausible": "among the rows' best, the surrogate finds it likely without having been told the answer",
 }
 """Rule to what a draw must hold to; they are applied in this order."""
-
-CHOICES: dict[Choose, str] = {
-    "first": "the first survivor",
-    "likelihood": "the one the inverter finds likeliest, per token",
-    "length": "the one closest to the length that the surrogate's rows predict",
-    "consistency": "the one most like the row's other draws (token overlap)",
-    "plausibility": "the one the surrogate finds likeliest as its own writing, per token, without the answer",
-}
-"""How one of several survivors is taken."""
 
 
 class Choice(Spec):

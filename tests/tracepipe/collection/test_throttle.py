@@ -26,7 +26,11 @@ def test_a_meter_lets_no_minute_hold_more_than_is_allowed():
 
 def test_requests_per_minute_are_kept_from_this_side(provider: Provider, collecting: Collecting):
     collecting.run(target_of(provider, limits={"requests_per_minute": 1200, "concurrency": 24}), *PROMPTS)
-    assert max(provider.times) - min(provider.times) >= 23 * 0.05 - 0.1
+    times = sorted(provider.times)
+    # Any one request may arrive late, the first of all; one of the first twelve has come in time.
+    ahead = [times[-1] - times[place] - (23 - place) * 0.05 for place in range(12)]
+    assert len(times) == 24
+    assert max(ahead) >= -0.02
 
 
 def test_tokens_per_minute_are_kept_by_what_was_used_and_not_by_the_worst_case(
