@@ -1,5 +1,6 @@
 """The sections beyond the paper: rows, selection, lengths matched, query budgets, and levels of exposure."""
 
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -143,10 +144,7 @@ def budget_section(material: Material) -> Section | None:
         (row["benchmark"], row["swept"], str(row["queries"]), str(row["training_rows"]), *_accuracy(row))
         for row in data.sort("benchmark", "swept", "queries").iter_rows(named=True)
     ]
-    figures = [
-        Figure(svg(budget_plot(cell)), f"Accuracy by query budget on {benchmark}", f"budgets-{benchmark}", cell)
-        for (benchmark,), cell in data.group_by("benchmark", maintain_order=True)
-    ]
+    figures = _figures(data, budget_plot, "Accuracy by query budget", "budgets")
     text = (
         "Students of what the first so many queries brought, each budget within the next; rows that were lost count as "
         "queries. The inverter is trained on the surrogate and is the same at every budget."
@@ -159,10 +157,7 @@ def leakage_section(material: Material) -> Section | None:
     leaks = material.table("leakage")
     if leaks is None:
         return None
-    figures = [
-        Figure(svg(leakage_plot(cell)), f"Leakage curve on {benchmark}", f"leakage-{benchmark}", cell)
-        for (benchmark,), cell in leaks.group_by("benchmark", maintain_order=True)
-    ]
+    figures = _figures(leaks, leakage_plot, "Leakage curve", "leakage")
     text = (
         "What is shown beside the answer, on average over the common rows, and the students of what an inverter makes "
         "of it. Recovered is how far they come from answers alone (0) to the full trace (100). Intervals are over "
@@ -221,6 +216,14 @@ def _accuracy(row: dict[str, float]) -> tuple[str, ...]:
         f"{row['seed_low']:.1f} - {row['seed_high']:.1f}",
         *(f"{row[rate]:.1f}" for rate in ("truncation_rate", "no_answer_rate", "loop_rate")),
     )
+
+
+def _figures(data: pl.DataFrame, plot: Callable[[pl.DataFrame], Any], what: str, name: str) -> list[Figure]:
+    """Draw one plot per benchmark."""
+    cells = data.group_by("benchmark", maintain_order=True)
+    return [
+        Figure(svg(plot(cell)), f"{what} on {benchmark}", f"{name}-{benchmark}", cell) for (benchmark,), cell in cells
+    ]
 
 
 def _number(value: float | None) -> str:

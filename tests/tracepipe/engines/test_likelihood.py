@@ -1,11 +1,14 @@
 """Log probabilities of given texts: batched, padded and in pieces they are what the model says of each text alone."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.conftest import MODELS
+from tests.families import FAMILIES, checkpoint
 from tracepipe.engines import likelihood
 from tracepipe.training.render import IGNORED, render
 
@@ -23,10 +26,10 @@ def rows() -> pl.DataFrame:
     return pl.DataFrame(texts)
 
 
-def alone(prompt: str, completion: str) -> tuple[int, float]:
+def alone(prompt: str, completion: str, folder: str = FOLDER) -> tuple[int, float]:
     """The same by the model's own loss, one text at a time."""
-    row = render(AutoTokenizer.from_pretrained(FOLDER), prompt, completion)
-    model = AutoModelForCausalLM.from_pretrained(FOLDER).eval()
+    row = render(AutoTokenizer.from_pretrained(folder), prompt, completion)
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
     ids = torch.tensor([row.input_ids])
     with torch.inference_mode():
         loss = model(input_ids=ids, labels=torch.tensor([row.labels])).loss
@@ -46,6 +49,18 @@ def test_likelihoods_are_those_of_each_text_alone(
         tokens, expected = alone(*texts)
         assert found[name]["tokens"] == tokens
         assert found[name]["log_likelihood"] == pytest.approx(expected, abs=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_architecture_and_template_is_measured(family: str, tmp_path: Path):
+    folder = str(checkpoint(family, tmp_path / family))
+    prompt, completion = "What is 2 + 2?", "<think> First we add. </think> 4"
+    rows = pl.DataFrame([{"id": "one", "prompt": prompt, "completion": completion}])
+    (found,) = likelihood.likelihoods(folder, rows, None)
+    assert (found["tokens"], found["log_likelihood"]) == (
+        alone(prompt, completion, folder)[0],
+        pytest.approx(alone(prompt, completion, folder)[1], abs=1e-3),
+    )
 
 
 def test_a_model_that_knows_finds_a_false_step_unlikely(rows: pl.DataFrame):
