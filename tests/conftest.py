@@ -5,11 +5,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import settings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 from tracepipe.home import CHECKOUT, Home
 from tracepipe.study import Study, load_study
+
+# A property holds or not; how long one example takes depends on what else the machine does.
+settings.register_profile("tracepipe", deadline=None)
+settings.load_profile("tracepipe")
 
 MODELS = CHECKOUT / "tracepipe" / "miniature" / "models"
 TARGETS = CHECKOUT / "targets"

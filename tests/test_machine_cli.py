@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import dagster as dg
+import psutil
 import pytest
 
 from resources.launch import instance
+from tests.processes import alive_after
 from tests.test_cli import tracepipe
 from tracepipe import environments
 from tracepipe.environments import build, check, interpreter, locked
@@ -197,9 +199,7 @@ def test_a_tethered_process_ends_with_its_parent(tmp_path: Path):
     while not (tmp_path / "log").exists() or not (tmp_path / "log").read_text().strip():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    child = int((tmp_path / "log").read_text())
+    child = psutil.Process(int((tmp_path / "log").read_text()))
     parent.kill()
     parent.wait()
-    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert alive_after([child], 30) == []

@@ -11,9 +11,7 @@ import polars as pl
 from tracepipe import progress
 from tracepipe.books import Books
 from tracepipe.engines.base import Engine, Reply, Request, request_of
-from tracepipe.engines.batch import BatchEngine
 from tracepipe.engines.failures import Failure
-from tracepipe.engines.openai import LiveEngine
 from tracepipe.identity import prompt_id
 from tracepipe.journal import Journal, Sink
 from tracepipe.ledger import Ledger, only_one
@@ -153,6 +151,10 @@ class _Collection:
 
     async def _ask(self, keys: list[str], delivery: str, advance: progress.Advance) -> None:
         """Ask through the engine of a delivery; what lies in batches under way is waited for, not asked twice."""
+        # The client takes longer to load than all the rest of the code location, which needs none.
+        from tracepipe.engines.batch import BatchEngine
+        from tracepipe.engines.openai import LiveEngine
+
         books = self._ledger.books
         under_way = {one.request_key for one in books.pending.values() if one.shard in books.batches}
         batched = [key for key in keys if delivery == "batch" or key in under_way]

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import write_study
+from tests.processes import alive_after
 from tests.provider import Provider, serving
 from tracepipe.definitions import build_definitions, prepare_dagster_home
 from tracepipe.home import CHECKOUT, Home
@@ -92,8 +93,7 @@ class Daemon:
         """Waits for the code server and its runs too: until they end they close databases, whose journals then go."""
         family = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
         self._process.terminate()
-        _, alive = psutil.wait_procs(family, 90)
-        assert not alive, alive
+        assert alive_after(family, 90) == []
 
     def switch_on(self, kind: str, name: str) -> None:
         command = self._command("dagster", kind, "start", name)

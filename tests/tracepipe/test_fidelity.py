@@ -41,7 +41,7 @@ def reference(real: str, forged: str) -> dict[str, float]:
     return {"bleu": 100 * bleu, "token_f1": 100 * f1, **rouge}
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(TEXTS)
 @example("a ''1$ b")
 @example("it's (\"2\") 'twas 3' b. ) ")
@@ -49,7 +49,7 @@ def test_words_are_those_of_nltk(text: str):
     assert nltk_words(text) == WORDS.tokenize(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TEXTS, TEXTS)
 def test_scores_are_those_of_the_references_to_the_last_bit(real: str, forged: str):
     found = overlap(real, forged)

@@ -1,7 +1,7 @@
 """Matching in length: partners are as long as each other, and both sides keep the same number."""
 
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import MODELS
@@ -20,7 +20,6 @@ def kept(rows: pl.DataFrame, chosen: pl.DataFrame) -> list[int]:
     return sorted(len(trace.split()) for trace in rows.join(chosen, on="prompt_id", how="semi")["trace"])
 
 
-@settings(deadline=None)
 @given(LENGTHS, LENGTHS)
 def test_sides_with_other_prompts_are_paired_off(ours: list[int], theirs: list[int]):
     left, right = side(ours, "a"), side(theirs, "b")
@@ -31,7 +30,6 @@ def test_sides_with_other_prompts_are_paired_off(ours: list[int], theirs: list[i
     assert len(mine) >= len(set(ours) & set(theirs))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=12))
 def test_sides_with_the_same_prompts_keep_the_same_prompts(pairs: list[tuple[int, int]]):
     left, right = side([one for one, _ in pairs], "p"), side([other for _, other in pairs], "p")

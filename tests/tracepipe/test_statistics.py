@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tracepipe.statistics import holm, interval_over_items, item_means, mcnemar, paired_difference, smallest_difference
@@ -10,7 +10,6 @@ from tracepipe.statistics import holm, interval_over_items, item_means, mcnemar,
 DRAWS = 2000
 
 
-@settings(deadline=None)  # the first call loads scipy
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
 def test_an_interval_holds_its_mean_and_stays_between_0_and_1(thirds: list[int]):
     interval = interval_over_items(np.array(thirds) / 3, [str(n) for n in range(len(thirds))])

@@ -88,7 +88,7 @@ def test_a_recipe_does_not_depend_on_the_order_of_inputs_and_depends_on_each(inp
         assert recipe_key("a", "1", inputs | {name: version}, {}) != key
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.floats(0.0, 0.15))
 def test_a_kill_while_writing_leaves_the_old_file_or_the_new_one(tmp_path_factory: pytest.TempPathFactory, wait: float):
     path = tmp_path_factory.mktemp("killed") / "table.parquet"

@@ -58,7 +58,7 @@ def written_of(**inverted_by: list[dict]) -> Written:
 outcomes = st.lists(st.sampled_from(OUTCOMES), min_size=6, max_size=6)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(shown=outcomes, by_summary=outcomes, by_answer=outcomes, surrogate=outcomes)
 def test_whatever_fails_all_conditions_keep_the_same_rows(
     study: Study, target: Target, shown: list, by_summary: list, by_answer: list, surrogate: list
@@ -134,7 +134,7 @@ def test_a_mix_deals_its_rows_out_by_share_and_gives_no_prompt_twice(composed: C
     assert rows["phase"].unique().to_list() == [0]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=20)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20)
 @given(st.lists(st.integers(1, 20), min_size=2, max_size=5))
 def test_parts_whose_shares_add_up_to_one_share_no_row_and_leave_none(composed: Callable, weights: list[int]):
     parts = [{"source": "answer", "share": weight / sum(weights)} for weight in weights]

@@ -109,7 +109,7 @@ class Collector(RuleBasedStateMachine):
 
 
 TestCollector = Collector.TestCase
-TestCollector.settings = settings(max_examples=40, deadline=None)
+TestCollector.settings = settings(max_examples=40)
 
 
 def test_what_a_purge_left_counts_once_however_often_it_stands(tmp_path: Path):

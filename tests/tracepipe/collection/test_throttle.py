@@ -118,7 +118,7 @@ def test_a_blip_is_waited_out_and_silence_is_not():
 
 
 def test_no_more_than_the_given_number_is_asked_at_once(provider: Provider, collecting: Collecting):
-    provider.latency = 0.02
+    provider.latency = 0.1
     collecting.run(target_of(provider, limits={"concurrency": 3}), *PROMPTS)
     assert provider.most == 3
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import alive_after
 from tracepipe.grading import sandbox
 from tracepipe.grading.sandbox import Limits, Result, SandboxMissing, decode, encode, run
 from tracepipe.home import CHECKOUT
@@ -185,9 +186,12 @@ def test_a_bomb_ends_in_time_and_leaves_nothing_behind(bomb: str, user: str):
 
 
 def processes() -> set[int]:
-    """Sandboxes below this process, and those that have lost theirs."""
-    below = {one.pid for one in psutil.Process().children(recursive=True) if one.name() == "bwrap"}
-    return below | {one.pid for one in psutil.process_iter(["name"]) if one.info["name"] == "bwrap" and one.ppid() == 1}
+    """Sandboxes below this process, and those that have lost theirs (seen at once: they end while one looks)."""
+    seen = {one.pid: one.info for one in psutil.process_iter(["name", "ppid"])}
+    family = {os.getpid()}
+    while more := {pid for pid, one in seen.items() if one["ppid"] in family} - family:
+        family |= more
+    return {pid for pid, one in seen.items() if one["name"] == "bwrap" and (pid in family or one["ppid"] == 1)}
 
 
 def test_more_memory_than_is_allowed_is_not_to_be_had():
@@ -210,9 +214,8 @@ def test_an_orphan_ends_with_the_sandbox(user: str):
     """)
     (result,) = outcome(code, user)
     assert result == Result("ok", "done\n")
-    time.sleep(0.3)
-    listed = subprocess.run(["ps", "-eo", "comm"], capture_output=True, text=True, check=True).stdout
-    assert name not in listed
+    left = [one for one in psutil.process_iter(["name"]) if one.info["name"] == name]
+    assert alive_after(left, 5) == []
 
 
 def test_code_that_reads_and_prints_is_run_once_per_input():

@@ -79,7 +79,7 @@ flags = st.fixed_dictionaries({rule: st.booleans() for rule in BY_ITSELF})
 rows_of_draws = st.lists(st.lists(flags, min_size=1, max_size=3), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(judged=rows_of_draws, extra=st.sampled_from(BY_ITSELF[1:]), random=st.randoms())
 def test_another_rule_never_keeps_more_and_the_order_of_draws_does_not_matter(judged: list, extra: str, random):
     rows = [draw(f"p{at}", number, **one) for at, draws in enumerate(judged) for number, one in enumerate(draws)]
