@@ -187,6 +187,16 @@ def test_a_study_is_priced_by_stage_without_reading_its_prompts(tmp_path: Path):
         assert (ended.returncode, words in ended.stderr) == (2, True)
 
 
+def test_an_audit_says_what_its_ladder_takes_and_runs_nothing(tmp_path: Path):
+    examples = str(CHECKOUT / "targets" / "examples")
+    command = ("audit", "paper_gpt5_mini", "--target", "gpt-5-mini", "--rough", "--json")
+    printed = tracepipe(tmp_path / "home", *command, TRACEPIPE_TARGETS=examples)
+    assert printed.returncode == 0, printed.stderr
+    stages = {one["stage"] for one in json.loads(printed.stdout)["stages"]}
+    assert {"inverter/short_25", "exposures/paraphrased", "student/inverted_noised", "total"} <= stages
+    assert not (tmp_path / "home").exists()
+
+
 def test_a_tethered_process_ends_with_its_parent(tmp_path: Path):
     program = (
         "import subprocess, sys, time; from pathlib import Path; from tracepipe.tether import tethered; "

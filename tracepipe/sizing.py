@@ -12,8 +12,10 @@ from tracepipe.conditions import UNTRAINED, Condition
 from tracepipe.estimate import Range
 from tracepipe.exposures import not_exposed
 from tracepipe.placement import GPUS, Hardware
+from tracepipe.policies import EndpointPolicy, ModelPolicy, Shorten
 from tracepipe.problems import KnownBenchmark
-from tracepipe.roles import ModelCompressor
+from tracepipe.registry import load_target
+from tracepipe.roles import Exposure, ModelCompressor
 from tracepipe.row_set import conditions_for
 from tracepipe.spec import SpecError
 from tracepipe.study import Study
@@ -89,7 +91,14 @@ class Sizing:
 
     def stages(self) -> list[Stage]:
         """Return the stages in the order of the pipeline."""
-        found = [*self._surrogate(), self._collection(), *self._inverters(), *self._students(), self._benchmarks()]
+        found = [
+            *self._surrogate(),
+            self._collection(),
+            *self._policies(),
+            *self._inverters(),
+            *self._students(),
+            self._benchmarks(),
+        ]
         priced = [replace(one, usd=one.usd + one.gpu_hours * self._hardware.usd_per_hour) for one in found]
         kept = sum(one.disk_gib for one in priced)
         total = Stage("total", "", sum(one.usd for one in priced), sum(one.gpu_hours for one in priced), kept)
@@ -109,15 +118,26 @@ class Sizing:
         if target is None:
             return Stage("target outputs", f"{rows:,} queries; name a target for their price")
         written = self._assumed.trace + self._assumed.answer if target.open else self._assumed.billed
-        share = target.price.batch if target.delivery == "batch" else 1.0
-        usd = rows * share * (self._assumed.prompt * target.price.input + written * target.price.output) / 1e6
-        return Stage("target outputs", f"{rows:,} queries of {target.name}", usd, 0.0, self._disk(rows * written))
+        return self._asked("target outputs", target, _Writing(rows, self._assumed.prompt, written))
+
+    def _policies(self) -> list[Stage]:
+        """What writers of exposures take, on the surrogate's side and on the target's."""
+        study, assumed, stages = self._study, self._assumed, list[Stage]()
+        for exposure in self._exposures():
+            policy = study.policies.get(exposure)
+            if isinstance(policy, ModelPolicy | EndpointPolicy):
+                given = assumed.prompt + (assumed.trace if policy.origin == "trace" else assumed.summary)
+                writing = _Writing(self._splits.surrogate + self._splits.target, given, assumed.summary)
+                if isinstance(policy, ModelPolicy):
+                    stages.append(self._written(f"exposures/{exposure}", policy.model, writing))
+                else:
+                    stages.append(self._asked(f"exposures/{exposure}", load_target(Path(policy.file)), writing))
+        return stages
 
     def _inverters(self) -> list[Stage]:
         study, assumed, stages = self._study, self._assumed, list[Stage]()
-        exposures = [one for one in study.exposures if self._exposes(one)]
-        for exposure in exposures:
-            shown = assumed.prompt + assumed.answer + (0 if exposure == "answer" else assumed.summary)
+        for exposure in self._exposures():
+            shown = assumed.prompt + assumed.answer + self._shown(exposure)
             tokens = self._splits.surrogate * (shown + assumed.trace)
             stages.append(self._trained(f"inverter/{exposure}", study.inverter.model, study.inverter.recipe, tokens, 1))
             writing = _Writing(self._splits.target, shown, assumed.trace)
@@ -125,12 +145,37 @@ class Sizing:
             if study.selection is not None and study.selections_at(exposure):
                 more = _Writing(self._splits.target * (study.selection.draws - 1), shown, assumed.trace)
                 stages.append(self._written(f"trace draws/{exposure}", study.inverter.model, more))
+                stages += self._measures(exposure, study.selection.draws, shown)
             if study.uses_zero_shot(exposure) or (self._target is not None and self._target.open):
                 stages.append(self._written(f"zero-shot traces/{exposure}", study.inverter.model, writing))
         return stages
 
-    def _exposes(self, exposure: str) -> bool:
-        return self._target is None or not_exposed(self._study, exposure, self._target) is None
+    def _measures(self, exposure: Exposure, draws: int, shown: float) -> list[Stage]:
+        """A model's pass over every draw, where a selection needs one; the surrogate is not shown the answer."""
+        assumed, texts = self._assumed, self._splits.target * draws
+        readers = {
+            "likelihood": (self._study.inverter.model, shown),
+            "plausibility": (self._study.surrogate.model, assumed.prompt),
+        }
+        needed = frozenset[str]().union(*(one.needs for one in self._study.selections_at(exposure).values()))
+        return [
+            self._read(f"{name}/{exposure}", model, texts, before + assumed.trace + assumed.answer)
+            for name, (model, before) in readers.items()
+            if name in needed
+        ]
+
+    def _exposures(self) -> list[Exposure]:
+        return [
+            one
+            for one in self._study.exposures
+            if self._target is None or not_exposed(self._study, one, self._target) is None
+        ]
+
+    def _shown(self, exposure: Exposure) -> float:
+        """Tokens that an exposure shows beside prompt and answer; at most, where a policy leaves out what it finds."""
+        policy = self._study.policies.get(exposure)
+        share = policy.share if isinstance(policy, Shorten) else 1.0
+        return 0.0 if exposure == "answer" else share * self._assumed.summary
 
     def _students(self) -> list[Stage]:
         student, seeds = self._study.student, len(self._study.student.seeds)
@@ -174,11 +219,26 @@ class Sizing:
         room = max(1.0, (self._gpu.memory_gib * 0.9 * 2**30 - weights) / cache)
         at_once = min(width, room)
         step = (weights + at_once * cache) / (self._gpu.bandwidth * 1e12 * self._assumed.bandwidth)
-        reading = 2 * billions * 1e9 * writing.read / (self._gpu.teraflops * 1e12 * self._assumed.mfu)
-        seconds = writing.rows * (writing.written * step / at_once + reading)
+        seconds = writing.rows * (writing.written * step / at_once + self._reading(billions, writing.read))
         texts = f"{writing.rows:,.0f} texts of {writing.written:,.0f} tokens"
         what = f"{texts}, {_named(model, billions)}, {at_once:.0f} at once"
         return Stage(stage, what, 0.0, seconds / 3600, self._disk(writing.rows * writing.written))
+
+    def _asked(self, stage: str, target: Target, writing: _Writing) -> Stage:
+        """Texts that somebody else writes, at their price."""
+        share = target.price.batch if target.delivery == "batch" else 1.0
+        per_row = writing.read * target.price.input + writing.written * target.price.output
+        what = f"{writing.rows:,.0f} queries of {target.name}"
+        return Stage(stage, what, writing.rows * share * per_row / 1e6, 0.0, self._disk(writing.rows * writing.written))
+
+    def _read(self, stage: str, model: str, rows: float, tokens: float) -> Stage:
+        billions = parameters(model)
+        what = f"{rows:,.0f} texts of {tokens:,.0f} tokens read, {_named(model, billions)}"
+        return Stage(stage, what, 0.0, rows * self._reading(billions, tokens) / 3600)
+
+    def _reading(self, billions: float, tokens: float) -> float:
+        """Seconds in which a model reads so many tokens."""
+        return 2 * billions * 1e9 * tokens / (self._gpu.teraflops * 1e12 * self._assumed.mfu)
 
     def _trained(self, stage: str, model: str, recipe: Recipe, tokens: float, seeds: int) -> Stage:
         billions = parameters(model)

@@ -101,3 +101,34 @@ def test_a_study_without_sizes_says_so(tmp_path: Path):
     study = load_study(write_study(tmp_path, content))
     with pytest.raises(SpecError, match=r"prompts\.splits"):
         Sizing(study, None, Assumptions(), study.hardware)
+
+
+def test_writers_of_exposures_and_judges_of_draws_have_their_price(tmp_path: Path):
+    content = yaml.safe_load((CHECKOUT / "studies" / "paper_gpt5_mini.yaml").read_text())
+    bare = load_study(write_study(tmp_path, content | {"name": "bare"}))
+    paraphrase = {"version": "1", "template": "Say it in other words: {summary}"}
+    summariser = str(EXAMPLES / "gpt-5-mini.yaml")
+    content |= {"name": "audit", "exposures": [*content["exposures"], "half", "reworded", "bought"]}
+    content["policies"] = {
+        "half": {"kind": "shorten", "share": 0.5},
+        "reworded": {"kind": "model", "model": "Qwen/Qwen2.5-7B-Instruct", "wording": paraphrase},
+        "bought": {"kind": "endpoint", "file": summariser, "wording": paraphrase},
+    }
+    content["selection"] = {"draws": 4, "choose": "likelihood"}
+    content["selections"] = {"likely": {"rules": ["terminates", "plausible"]}}
+    content["conditions"] = [*content["conditions"], "inverted_half_selected", "inverted_reworded_likely"]
+    study = load_study(write_study(tmp_path, content))
+    stages = stages_of(study, "gpt-5-mini")
+    new = {name for name in stages if name.partition("/")[0] in ("exposures", "likelihood", "plausibility")}
+    assert new == {"exposures/reworded", "exposures/bought", "likelihood/half", "plausibility/reworded"}
+    assert not new & set(stages_of(bare, "gpt-5-mini"))
+    # 20,000 texts, half the price by the Batch API: 842 tokens read and 592 written.
+    price = load_target(EXAMPLES / "gpt-5-mini.yaml").price
+    assert stages["exposures/bought"].usd == pytest.approx(
+        20_000 * price.batch * (842 * price.input + 592 * price.output) / 1e6
+    )
+    assert stages["exposures/reworded"].gpu_hours > 0
+    assert 0 < stages["likelihood/half"].gpu_hours < stages["trace draws/half"].gpu_hours
+    # Half a summary is 296 tokens less to learn from, of 7,372 a row.
+    half, whole = stages["inverter/half"].gpu_hours, stages["inverter/summary"].gpu_hours
+    assert half / whole == pytest.approx(1 - 296 / 7372)

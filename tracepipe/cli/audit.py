@@ -8,10 +8,12 @@ import typer
 import yaml
 
 from tracepipe.audit import audited
+from tracepipe.cli.money import print_sizing
 from tracepipe.cli.options import JsonOption, SeedOption, StudyName, TargetName, exit_code
 from tracepipe.files import write_atomically
 from tracepipe.home import Home
 from tracepipe.registry import find_target
+from tracepipe.sizing import Assumptions
 from tracepipe.spec import SpecError
 from tracepipe.study import Study, load_study
 from tracepipe.terminal import console, errors, print_grid, shown_progress
@@ -34,6 +36,7 @@ def audit(
     wording: Annotated[
         Path | None, typer.Option(help="what the endpoint is asked: a text with {trace}, and {prompt} if it likes")
     ] = None,
+    rough: Annotated[bool, typer.Option("--rough", help="only say what it takes, by stated assumptions")] = False,
     seed: SeedOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,9 +46,12 @@ def audit(
     """
     from tracepipe import definitions as place
 
-    find_target(place.targets_folder(), target)
+    found, _ = find_target(place.targets_folder(), target)
     given = load_study(place.find_study(study), seed=seed)
     loaded = audited(given, _own(summariser, endpoint, wording))
+    if rough:
+        print_sizing(loaded, found, Assumptions(), as_json=as_json)
+        return
     home = Home.up_to_date()
     with shown_progress():
         outcome = place.run_study(loaded, home, place.targets_folder(), target, "+key:audit")

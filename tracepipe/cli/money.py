@@ -1,7 +1,9 @@
 """`tracepipe estimate, retry`: what a collection costs, and what to buy again."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, fields
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import polars as pl
@@ -15,9 +17,10 @@ from tracepipe.journal import Sink
 from tracepipe.records import OUTCOMES
 from tracepipe.registry import find_target
 from tracepipe.report.tables import Grid
-from tracepipe.sizing import Assumptions, Sizing, Stage, price_tag, total_range
+from tracepipe.sizing import Assumptions, Sizing, price_tag, total_range
 from tracepipe.spec import SpecError
 from tracepipe.study import Study, load_study
+from tracepipe.target import Target
 from tracepipe.terminal import console, errors, print_grid, shown_progress
 
 _COLLECTED = "key:target_outputs or key:dead_letters or key:target_attempts"
@@ -37,17 +40,13 @@ def estimate(
     loaded = load_study(place.find_study(study))
     found = find_target(place.targets_folder(), target)[0] if target else None
     assumed = _assumed(assume or [])
-    stages = Sizing(loaded, found, assumed, loaded.hardware).stages()
-    sized = {"stages": [asdict(one) for one in stages], "assumptions": asdict(assumed)}
     if target is None or rough:
-        _print_sizing(loaded, sized, stages, assumed, as_json)
+        print_sizing(loaded, found, assumed, as_json=as_json)
         return
     estimated = _estimate_collection(study, target, probe)
-    if as_json:
-        print(json.dumps({**asdict(estimated), **sized}))
-        return
-    _print_sizing(loaded, sized, stages, assumed, as_json)
-    _print_estimate(estimated, target)
+    print_sizing(loaded, found, assumed, as_json=as_json, beside=asdict(estimated))
+    if not as_json:
+        _print_estimate(estimated, target)
 
 
 def _assumed(replaced: list[str]) -> Assumptions:
@@ -64,11 +63,18 @@ def _assumed(replaced: list[str]) -> Assumptions:
     return Assumptions(**changes)
 
 
-def _print_sizing(
-    study: Study, sized: dict[str, Any], stages: list[Stage], assumed: Assumptions, as_json: bool
+def print_sizing(
+    study: Study,
+    target: Target | None,
+    assumed: Assumptions,
+    *,
+    as_json: bool,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
+    """Print what every stage of a study takes, and on which assumptions; as JSON with what else is known `beside`."""
+    stages = Sizing(study, target, assumed, study.hardware).stages()
     if as_json:
-        print(json.dumps(sized))
+        print(json.dumps({**beside, "stages": [asdict(one) for one in stages], "assumptions": asdict(assumed)}))
         return
     rows = tuple(
         (one.stage, one.what, f"{one.usd:,.2f}", f"{one.gpu_hours:,.1f}", f"{one.disk_gib:,.2f}") for one in stages
