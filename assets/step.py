@@ -169,7 +169,7 @@ class Step:
 
     def collecting(self) -> AbstractContextManager[None]:
         """Keep the target's journals safe while it is asked."""
-        return self._home.collecting()
+        return self._home.collecting(self.target.name)
 
     @property
     def trace_sink(self) -> Sink:

@@ -11,7 +11,6 @@ import polars as pl
 from tracepipe.facts import FORMULA, NUMBER
 from tracepipe.gates import Gate, ids_preserved, none_fail
 from tracepipe.identity import digest
-from tracepipe.journal import Journal
 from tracepipe.policies import EndpointPolicy, FunctionPolicy, Headers, ModelPolicy, Noise, Policy, Shorten, Withhold
 from tracepipe.records import EXPOSED, conform
 from tracepipe.rewriting import by_callable, by_endpoint, by_function, by_model
@@ -51,8 +50,8 @@ def exposed(study: Study, exposure: Exposure, rows: pl.DataFrame, bench: Workben
         seed = study.derived_seed("policy", exposure)
         made = by_model(policy, policy.wording, rows, label=f"exposure {exposure}", seed=seed, bench=bench)
     elif isinstance(policy, EndpointPolicy):
-        journal = Journal(bench.work / "summarisers" / f"{exposure}.jsonl")
-        made = by_endpoint(Path(policy.file), policy.wording, rows, journal)
+        with bench.summariser(exposure) as (journal, trace_sink):
+            made = by_endpoint(Path(policy.file), policy.wording, rows, journal, trace_sink)
     else:
         made = by_callable(built_in(policy), f"{policy.kind} {digest(policy.identity())}", rows, key)
     return conform(made.sort("prompt_id"), EXPOSED)

@@ -1,8 +1,7 @@
 """Where everything lies: one folder for tables, checkpoints, responses, the catalogue and reports."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +62,7 @@ class Home:
 
     def bench(self, store: Store, compute: Compute, partition: str) -> Workbench:
         """Return a workbench that leaves a partition's step files under the given store's root."""
-        return Workbench(compute, store.root / "work" / partition, self.checkpoints)
+        return Workbench(compute, store.root / "work" / partition, self.checkpoints, self.mirror)
 
     def journal(self, target: str) -> Journal:
         """Return the raw responses of a target, shared by all studies: what was paid for once is kept."""
@@ -112,14 +111,16 @@ class Home:
         """The environments that `tracepipe envs build` has built."""
         return self.root / "envs"
 
-    @contextmanager
-    def collecting(self) -> Iterator[None]:
-        """Keep journals on S3 up to date while a target is asked, where that is where the home lies."""
+    def collecting(self, target: str) -> AbstractContextManager[None]:
+        """Keep a target's journals on S3 up to date while it is asked, where that is where the home lies."""
         if self.mirror is None:
-            yield
-            return
-        with self.mirror.following(self.journals):
-            yield
+            return nullcontext()
+        return self.mirror.following([self.journal(target).path, self.trace_log(target).path])
+
+    def catch_up(self, target: str) -> None:
+        """Fetch what other machines have collected of a target, where the home lies on S3."""
+        if self.mirror is not None:
+            self.mirror.catch_up(self.journal(target).path)
 
     @property
     def journals(self) -> tuple[Path, Path]:

@@ -89,22 +89,29 @@ class Mirror:
                 self.pull(self._path(key))
 
     def refresh(self, folders: Sequence[Path]) -> None:
-        """Bring journals up to date: files that only grow, so that of two copies one is the other's beginning.
+        """Catch up with all journals of some folders.
+
+        Raises:
+            Conflict: See `catch_up`.
+        """
+        for folder in folders:
+            for key in self._keys(f"{self.key(folder)}/"):
+                self.catch_up(self._path(key))
+
+    def catch_up(self, file: Path) -> None:
+        """Bring a journal up to date: a file that only grows, so that of two copies one is the other's beginning.
 
         Raises:
             Conflict: If neither is; nothing is overwritten.
         """
-        for folder in folders:
-            for key in self._keys(f"{self.key(folder)}/"):
-                self._refresh(key, self._path(key))
-
-    def _refresh(self, key: str, file: Path) -> None:
-        if not file.exists() or self._sha_of(key) == sha256(file):
+        there = self._sha_of(self.key(file))
+        if not file.exists() or there in (None, sha256(file)):
             self.pull(file)
             return
         theirs = temporary_beside(file)
-        self._fetch(key, theirs)
-        if _begins(theirs, with_=file):
+        self._fetch(self.key(file), theirs)
+        # Only what is longer comes from elsewhere: another process may be writing here, and has put what is the same.
+        if theirs.stat().st_size > file.stat().st_size and _begins(theirs, with_=file):
             move_into_place(theirs, file)
             return
         mine_is_longer = _begins(file, with_=theirs)
@@ -127,23 +134,24 @@ class Mirror:
         return len(gone)
 
     @contextmanager
-    def following(self, folders: Sequence[Path]) -> Iterator[None]:
-        """Put the files of some folders on S3 whenever they have grown, while a block runs and at its end.
+    def following(self, files: Sequence[Path]) -> Iterator[None]:
+        """Put journals on S3 whenever they have grown, while a block runs and at its end.
 
-        These are journals: files that grow, which one machine writes at a time.
+        Each is written by one machine at a time; other journals beside it may be written elsewhere.
 
         Raises:
             Conflict: If another machine has written one of them meanwhile; nothing is overwritten.
         """
-        self.refresh(folders)
-        seen = {file: self._sha_of(self.key(file)) for file in _files_in(folders)}
+        for file in files:
+            self.catch_up(file)
+        seen = {file: self._sha_of(self.key(file)) for file in files}
         ended = threading.Event()
         failed: list[Exception] = []
 
         def follow() -> None:
             while not ended.wait(_FOLLOW_SECONDS) and not failed:
                 try:
-                    self._push_grown(folders, seen)
+                    self._push_grown(seen)
                 except Exception as error:
                     failed.append(error)
 
@@ -154,13 +162,15 @@ class Mirror:
         finally:
             ended.set()
             follower.join()
-            self._push_grown(folders, seen)
+            self._push_grown(seen)
         for error in failed:
             raise error
 
-    def _push_grown(self, folders: Sequence[Path], seen: dict[Path, str | None]) -> None:
-        for file in _files_in(folders):
-            before, sha, there = seen.get(file), sha256(file), self._sha_of(self.key(file))
+    def _push_grown(self, seen: dict[Path, str | None]) -> None:
+        for file, before in seen.items():
+            if not file.exists():
+                continue
+            sha, there = sha256(file), self._sha_of(self.key(file))
             if sha == there:
                 seen[file] = sha
                 continue
@@ -290,7 +300,3 @@ def _pieces(file: Path) -> Iterator[bytes]:
     with file.open("rb") as stream:
         while piece := stream.read(PART_BYTES):
             yield piece
-
-
-def _files_in(folders: Sequence[Path]) -> list[Path]:
-    return sorted(file for folder in folders for file in folder.glob("*.jsonl"))

@@ -95,7 +95,7 @@ def by_model(
     )
 
 
-def by_endpoint(file: Path, wording: Wording, rows: pl.DataFrame, journal: Journal) -> pl.DataFrame:
+def by_endpoint(file: Path, wording: Wording, rows: pl.DataFrame, journal: Journal, trace_sink: Sink) -> pl.DataFrame:
     """Ask whoever a target file describes about every text; what was paid for is in the journal and not asked again.
 
     Args:
@@ -103,6 +103,7 @@ def by_endpoint(file: Path, wording: Wording, rows: pl.DataFrame, journal: Journ
         wording: As for `by_model`.
         rows: `prompt_id, prompt, text`.
         journal: Where raw responses go.
+        trace_sink: Where the writer's own traces go, if it sends them along.
 
     Returns:
         As `by_function`, with the outcomes of a collection.
@@ -112,9 +113,8 @@ def by_endpoint(file: Path, wording: Wording, rows: pl.DataFrame, journal: Journ
     """
     summariser, prompts = load_target(file), _asked(wording, rows)
     if collection.waits(prompts, summariser, journal):
-        sink = Sink(Journal(journal.path.with_suffix(".traces.jsonl")))
-        with reachable(summariser, file.parent, sink.path) as base_url:
-            collection.collect(prompts, summariser, base_url=base_url, journal=journal, trace_sink=sink)
+        with reachable(summariser, file.parent, trace_sink.path) as base_url:
+            collection.collect(prompts, summariser, base_url=base_url, journal=journal, trace_sink=trace_sink)
     found = outputs.read_outputs(prompts, summariser, journal)
     whole = pl.col("outcome").is_in(["ok", "empty_summary"])
     return found.select(

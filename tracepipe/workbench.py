@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from tracepipe.engines.generation import GENERATED, Asking
 from tracepipe.files import write_parquet
 from tracepipe.gates import Gate, none_fail
 from tracepipe.identity import digest, frame_hash, weights_id
+from tracepipe.journal import Journal, Sink
+from tracepipe.mirror import Mirror
+from tracepipe.roles import Exposure
 from tracepipe.steps import GenerateSpec, LikelihoodSpec, RenderSpec, TemplatedRole, TemplateSpec, TrainSpec
 from tracepipe.training.recipe import Recipe
 from tracepipe.training.render import RENDER_GATES
@@ -71,6 +74,7 @@ class Workbench:
     compute: Compute
     work: Path
     checkpoints: Checkpoints
+    mirror: Mirror | None = None
 
     def generate(self, jobs: Sequence[GenerationJob]) -> list[pl.DataFrame]:
         """Answer every job's prompts once.
@@ -176,6 +180,14 @@ class Workbench:
             checkpoints=str(self.checkpoints.root),
             training=self.compute.training,
         )
+
+    @contextlib.contextmanager
+    def summariser(self, exposure: Exposure) -> Iterator[tuple[Journal, Sink]]:
+        """Keep what a summariser behind an address answers, and its own traces; on S3 too where the home lies there."""
+        responses = self.work / "summarisers" / f"{exposure}.jsonl"
+        traces = responses.with_suffix(".traces.jsonl")
+        with self.mirror.following([responses, traces]) if self.mirror else contextlib.nullcontext():
+            yield Journal(responses), Sink(Journal(traces))
 
     def render_gates(
         self, base: str, examples: pl.DataFrame, max_length: int, thinking: bool | None = None

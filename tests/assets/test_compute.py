@@ -176,8 +176,20 @@ def test_a_home_on_s3_makes_the_same_rows_and_survives_the_loss_of_this_machine(
     assert outcome.failures == ()
     assert elsewhere.store("tiny").read("comparison", "miniature").equals(comparison)
     fresh = {"TRACEPIPE_STORE": on_s3.mirror.url}
-    shown = tracepipe(tmp_path / "fresh", "show", str(write_study(tmp_path, study_content)), **fresh)
+    study = str(write_study(tmp_path, study_content))
+    shown = tracepipe(tmp_path / "fresh", "show", study, **fresh)
     assert "inverted_summary" in shown.stdout, shown.stderr
+    left = tracepipe(tmp_path / "fresh", "estimate", study, "--target", "miniature", "--json", **fresh)
+    assert (json.loads(left.stdout)["rows"], json.loads(left.stdout)["collected"]) == (0, 64)
+    # A machine that has nothing yet adds to what was collected elsewhere.
+    collected = list(elsewhere.journal("miniature").entries())
+    checked = tracepipe(tmp_path / "checking", "targets", "check", "miniature", **fresh)
+    assert checked.returncode == 0, checked.stderr
+    elsewhere.catch_up("miniature")
+    after = list(elsewhere.journal("miniature").entries())
+    assert len(collected) == 2 * 64
+    assert after[: len(collected)] == collected
+    assert len(after) > len(collected)
     # Nothing was asked, generated or trained again, and no weights were needed for that.
     assert not list(elsewhere.root.glob("open/work/*/generated/*"))
     assert not list(elsewhere.checkpoints.root.glob("c_*"))

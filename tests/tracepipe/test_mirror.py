@@ -13,7 +13,9 @@ import pytest
 from tests import s3
 from tracepipe import mirror as mirrors
 from tracepipe.checkpoints import Checkpoints, Manifest
+from tracepipe.compute import InProcessCompute
 from tracepipe.home import Home
+from tracepipe.journal import Journal
 from tracepipe.mirror import Conflict, Mirror, mirror_at, sha256
 from tracepipe.spec import SpecError
 from tracepipe.store import Making, Store
@@ -202,7 +204,7 @@ def test_journals_go_up_as_they_grow(here: Mirror, tmp_path: Path, place: str, m
     journal = write(here.root / "responses" / "target.jsonl", b"one\n")
     other = there(tmp_path, place)
     copy = other.root / "responses" / "target.jsonl"
-    with here.following([here.root / "responses"]):
+    with here.following([journal]):
         for _ in range(200):
             if other.pull(copy):
                 break
@@ -215,12 +217,12 @@ def test_journals_go_up_as_they_grow(here: Mirror, tmp_path: Path, place: str, m
 
 
 def test_two_machines_that_ask_one_target_do_not_overwrite_each_other(here: Mirror, tmp_path: Path, place: str):
-    write(here.root / "responses" / "target.jsonl", b"mine\n")
+    mine = write(here.root / "responses" / "target.jsonl", b"mine\n")
     other = there(tmp_path, place)
     theirs = write(other.root / "responses" / "target.jsonl", b"theirs\n")
     with (
         pytest.raises(Conflict, match=r"'responses/target.jsonl' was written by another machine"),
-        here.following([here.root / "responses"]),
+        here.following([mine]),
     ):
         other.push(theirs)
     assert there(tmp_path, place, "third").pull(tmp_path / "third" / "responses" / "target.jsonl")
@@ -242,18 +244,45 @@ def test_a_journal_left_behind_by_another_machine_is_caught_up_with_before_a_tar
     other = there(tmp_path, place)
     other.push(write(other.root / "responses" / "target.jsonl", theirs))
     journal = write(here.root / "responses" / "target.jsonl", mine)
-    folder = [here.root / "responses"]
     if after is None:
-        with pytest.raises(Conflict), here.following(folder):
+        with pytest.raises(Conflict), here.following([journal]):
             pass
         assert journal.read_bytes() == mine
     else:
-        with here.following(folder):
+        with here.following([journal]):
             assert journal.read_bytes() == after
         (other.root / "responses" / "target.jsonl").unlink()
         assert other.pull(other.root / "responses" / "target.jsonl")
         assert (other.root / "responses" / "target.jsonl").read_bytes() == after
     assert [path.name for path in journal.parent.iterdir()] == ["target.jsonl"]
+
+
+def test_two_machines_may_ask_two_targets_at_once(tmp_path: Path):
+    place = s3.new_place()
+    homes = [Home(tmp_path / name, mirror_at(tmp_path / name, place)) for name in ("one", "two")]
+    for target in ("a", "b"):
+        with homes[0].collecting(target):
+            homes[0].journal(target).append({"n": 0})
+    for home in homes:
+        assert home.mirror is not None
+        home.mirror.refresh(home.journals)
+    with homes[0].collecting("a"), homes[1].collecting("b"):
+        homes[0].journal("a").append({"n": 1})
+        homes[1].journal("b").append({"n": 1})
+    for home, target in zip(homes, ("b", "a"), strict=True):
+        home.catch_up(target)
+        assert [entry["n"] for entry in home.journal(target).entries()] == [0, 1]
+
+
+def test_what_a_summariser_was_paid_for_outlives_this_machine(tmp_path: Path, place: str):
+    machines = [Home(tmp_path / name, mirror_at(tmp_path / name, place)) for name in ("one", "two")]
+    benches = [home.bench(home.store("study"), InProcessCompute(threads=1), "target") for home in machines]
+    with benches[0].summariser("short") as (journal, traces):
+        journal.append({"n": 1})
+        traces.append_all([{"n": 2}])
+    with benches[1].summariser("short") as (journal, traces):
+        assert [entry["n"] for entry in journal.entries()] == [1]
+        assert [entry["n"] for entry in Journal(traces.path).entries()] == [2]
 
 
 def test_a_table_that_did_not_reach_s3_gets_there_when_it_is_used_again(

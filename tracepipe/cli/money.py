@@ -102,10 +102,11 @@ def _estimate_collection(study: str, target: str, probe: int) -> Estimate:
     prompts = _prompts(study)
     found, path = find_target(place.targets_folder(), target)
     home = Home.up_to_date()
+    home.catch_up(found.name)
     journal, sink = home.journal(found.name), Sink(home.trace_log(found.name))
     if probe:
         try:
-            with shown_progress(), home.collecting(), reachable(found, path.parent, sink.path) as base_url:
+            with shown_progress(), home.collecting(found.name), reachable(found, path.parent, sink.path) as base_url:
                 asked = found.model_copy(update={"probe": 0, "delivery": "live"})
                 collect(prompts.head(probe), asked, base_url=base_url, journal=journal, trace_sink=sink)
         except (CollectionStopped, ServingError) as stop:
@@ -164,6 +165,7 @@ def retry(
     prompts = _prompts(study)
     found, _ = find_target(place.targets_folder(), target)
     home = Home.up_to_date()
+    home.catch_up(found.name)
     rows = read_outputs(prompts, found, home.journal(found.name)).join(prompts, on="prompt_id", validate="1:1")
     if not outcome:
         _print_dead(rows, target, as_json)
@@ -173,7 +175,7 @@ def retry(
     console.print(f"{again.height} rows, at most {worst:.4f} USD", highlight=False)
     if again.height and (yes or typer.confirm("ask them again?")):
         sink = Sink(home.trace_log(found.name))
-        with home.collecting():
+        with home.collecting(found.name):
             reopen(found, home.journal(found.name), sink, again["request_key"].to_list())
         run_study(study, target, None, _COLLECTED, as_json)
 

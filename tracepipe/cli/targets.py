@@ -94,7 +94,7 @@ def check_target(name: Annotated[str, typer.Argument(help="name of a target, or 
     console.print(f"{path}: fits", highlight=False)
     home = Home.up_to_date()
     try:
-        with shown_progress():
+        with shown_progress(), home.collecting(target.name):
             (row,) = check(
                 target, path.resolve().parent, home.journal(target.name), Sink(home.trace_log(target.name))
             ).iter_rows(named=True)
