@@ -117,9 +117,13 @@ class Home:
             return nullcontext()
         return self.mirror.following([self.journal(target).path, self.trace_log(target).path])
 
-    def catch_up(self, target: str) -> None:
-        """Fetch what other machines have collected of a target, where the home lies on S3."""
-        if self.mirror is not None:
+    def catch_up(self, target: str | None = None) -> None:
+        """Fetch what other machines have collected of a target, or of all, where the home lies on S3."""
+        if self.mirror is None:
+            return
+        if target is None:
+            self.mirror.refresh([self.responses])
+        else:
             self.mirror.catch_up(self.journal(target).path)
 
     @property

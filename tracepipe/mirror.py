@@ -8,7 +8,7 @@ by a listing that could be behind; listings only say what there is to look at.
 import base64
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,9 +125,10 @@ class Mirror:
             "and let one machine at a time ask a target"
         )
 
-    def forget_missing(self, *folders: str) -> int:
-        """Remove from S3 what is not here any more, below some folders; returns how many files."""
-        gone = [key for folder in folders for key in self._keys(self._prefix + folder) if not self._path(key).exists()]
+    def forget(self, removed: Iterable[Path]) -> int:
+        """Remove files and folders from S3 that were removed here, and nothing else; returns how many files."""
+        known = {key for path in removed for key in self._below(path)}
+        gone = sorted(key for key in known if not self._path(key).exists())
         for start in range(0, len(gone), 1000):
             objects = [{"Key": key} for key in gone[start : start + 1000]]
             self._client.delete_objects(Bucket=self._bucket, Delete={"Objects": objects, "Quiet": True})
@@ -185,6 +186,11 @@ class Mirror:
     def _keys(self, prefix: str) -> list[str]:
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
         return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    def _below(self, path: Path) -> list[str]:
+        """The keys of a file, or of all files of a folder."""
+        whole = self.key(path)
+        return [key for key in self._keys(whole) if key == whole or key.startswith(f"{whole}/")]
 
     def _sha_of(self, key: str) -> str | None:
         found = self._head(key)

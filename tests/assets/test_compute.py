@@ -24,9 +24,9 @@ from tests import s3
 from tests.conftest import TARGETS, write_study
 from tests.processes import alive_after
 from tests.test_cli import tracepipe
-from tracepipe.definitions import purge_target, run_study
+from tracepipe.books import Books
+from tracepipe.definitions import run_study
 from tracepipe.home import CHECKOUT, Home
-from tracepipe.lineage.purge import plan_purge
 from tracepipe.mirror import mirror_at
 from tracepipe.placement import Ecs, Kubernetes, Training
 from tracepipe.steps import TemplatedRole, TemplateSpec, TrainSpec, arrived, travelling
@@ -181,6 +181,10 @@ def test_a_home_on_s3_makes_the_same_rows_and_survives_the_loss_of_this_machine(
     assert "inverted_summary" in shown.stdout, shown.stderr
     left = tracepipe(tmp_path / "fresh", "estimate", study, "--target", "miniature", "--json", **fresh)
     assert (json.loads(left.stdout)["rows"], json.loads(left.stdout)["collected"]) == (0, 64)
+    key = elsewhere.store("tiny").read("target_outputs", "miniature")["request_key"][0]
+    assert tracepipe(tmp_path / "fresh", "lineage", "rebuild", **fresh).returncode == 0
+    walked = tracepipe(tmp_path / "fresh", "lineage", "row", key, "--table", "target_outputs", "--json", **fresh)
+    assert json.loads(walked.stdout)["response"]["found"], walked.stderr
     # A machine that has nothing yet adds to what was collected elsewhere.
     collected = list(elsewhere.journal("miniature").entries())
     checked = tracepipe(tmp_path / "checking", "targets", "check", "miniature", **fresh)
@@ -203,8 +207,16 @@ def test_a_purge_reaches_what_lies_on_s3(on_s3: Home, tiny_study: Study, tmp_pat
     assert on_s3.mirror is not None
     before = keys(on_s3)
     assert any("target_outputs/miniature" in key for key in before)
-    on_s3.mirror.pull_all()
-    purge_target(on_s3, plan_purge(on_s3, "miniature"))
+    paid = Books.of(on_s3.journal("miniature")).paid_usd
+    assert paid > 0
+    # Purged from a machine that knows only the first of what was collected.
+    purging = Home(tmp_path / "purging")
+    lines = on_s3.journal("miniature").path.read_bytes().splitlines(keepends=True)
+    purging.responses.mkdir(parents=True)
+    purging.journal("miniature").path.write_bytes(b"".join(lines[:20]))
+    asked = ("lineage", "purge", "--target", "miniature", "--yes")
+    purged = tracepipe(purging.root, *asked, TRACEPIPE_STORE=on_s3.mirror.url)
+    assert purged.returncode == 0, purged.stderr
     after = keys(on_s3)
     assert after < before | {key for key in after if key.endswith("tombstones/miniature.json")}
     assert not [key for key in after if "/miniature/" in key]
@@ -213,7 +225,8 @@ def test_a_purge_reaches_what_lies_on_s3(on_s3: Home, tiny_study: Study, tmp_pat
     elsewhere = Home(tmp_path / "elsewhere", mirror_at(tmp_path / "elsewhere", on_s3.mirror.url))
     assert elsewhere.mirror is not None
     assert elsewhere.mirror.pull(elsewhere.root / "responses" / "miniature.jsonl")
-    assert json.loads((elsewhere.root / "responses" / "miniature.jsonl").read_text())["kind"] == "purged"
+    (left,) = elsewhere.journal("miniature").entries()
+    assert (left["kind"], left["paid_usd"]) == ("purged", paid)
     assert journal.endswith("responses/miniature.jsonl")
 
 

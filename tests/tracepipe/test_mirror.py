@@ -303,17 +303,18 @@ def test_a_table_that_did_not_reach_s3_gets_there_when_it_is_used_again(
     assert other.store("study").read("prompts", "all")["a"].to_list() == [1]
 
 
-def test_what_is_gone_here_is_taken_off_s3_where_asked(here: Mirror, tmp_path: Path, place: str):
-    kept, gone = (write(here.root / "open" / name, b"x") for name in ("kept", "gone"))
-    elsewhere = write(here.root / "reports" / "gone", b"x")
-    for file in (kept, gone, elsewhere):
-        here.push(file)
-    gone.unlink()
-    elsewhere.unlink()
-    assert here.forget_missing("open/") == 1
+def test_what_was_removed_here_is_taken_off_s3_and_nothing_else(here: Mirror, tmp_path: Path, place: str):
+    names = ("open/kept", "open/gone", "open/gone-not", "reports/gone/a", "reports/gone/b", "reports/gone-not/a")
     other = there(tmp_path, place)
-    found = [other.pull(other.root / name) for name in ("open/kept", "open/gone", "reports/gone")]
-    assert found == [True, False, True]
+    for name in names:
+        # What only another machine has made is missing here, and stays.
+        machine = other if "not" in name else here
+        machine.push(write(machine.root / name, b"x"))
+    (here.root / "open" / "gone").unlink()
+    shutil.rmtree(here.root / "reports" / "gone")
+    assert here.forget([here.root / "open" / "gone", here.root / "open" / "kept", here.root / "reports" / "gone"]) == 3
+    third = there(tmp_path, place, "third")
+    assert [name for name in names if third.pull(third.root / name)] == [names[0], names[2], names[5]]
 
 
 @pytest.mark.parametrize("url", ["https://host/bucket", "s3://", "bucket"])

@@ -27,6 +27,7 @@ PartitionOption = Annotated[str | None, typer.Option("--target", help="only of t
 
 def _opened() -> Lineage:
     home = Home.up_to_date()
+    home.catch_up()
     return Lineage(home.catalogue, home.responses)
 
 
@@ -272,6 +273,7 @@ def purge(
     home = Home.up_to_date()
     if home.mirror is not None:
         home.mirror.pull_all()
+        home.catch_up(target)
     plan = plan_purge(home, target)
     if plan.empty:
         raise SpecError(f"nothing derives from '{target}' in {home.root}")

@@ -135,8 +135,9 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
             )
         forget()
         tombstone = _bury(home, plan)
-        for checkpoint in (*plan.checkpoints, *plan.orphans):
-            shutil.rmtree(home.checkpoints.path(checkpoint))
+        checkpoints = [home.checkpoints.path(one) for one in (*plan.checkpoints, *plan.orphans)]
+        for checkpoint in checkpoints:
+            shutil.rmtree(checkpoint)
         for left_over in home.checkpoints.root.glob(".*"):
             shutil.rmtree(left_over)
         _close_books(home, plan.target)
@@ -148,7 +149,7 @@ def purge(home: Home, plan: Plan, forget: Callable[[], object]) -> Path:
         shutil.rmtree(folder)
     _finish(tombstone)
     if home.mirror is not None:
-        home.mirror.forget_missing("")
+        home.mirror.forget([*checkpoints, *plan.files, *plan.folders])
         for kept in (path for path in (tombstone, journal.path) if path.exists()):
             home.mirror.push(kept)
     home.rebuild_catalogue()
