@@ -257,6 +257,18 @@ def test_a_journal_left_behind_by_another_machine_is_caught_up_with_before_a_tar
     assert [path.name for path in journal.parent.iterdir()] == ["target.jsonl"]
 
 
+def test_a_journal_is_not_replaced_by_what_its_own_writer_has_just_put(here: Mirror, monkeypatch: pytest.MonkeyPatch):
+    journal = write(here.root / "responses" / "target.jsonl", b"1\n")
+    here.push(journal)
+    with journal.open("ab") as writer:
+        # Another process of this machine looked before the push, and fetches after it.
+        monkeypatch.setattr(here, "_sha_of", lambda _: "what was there before")
+        here.catch_up(journal)
+        writer.write(b"2\n")
+    assert journal.read_bytes() == b"1\n2\n"
+    assert [path.name for path in journal.parent.iterdir()] == ["target.jsonl"]
+
+
 def test_two_machines_may_ask_two_targets_at_once(tmp_path: Path):
     place = s3.new_place()
     homes = [Home(tmp_path / name, mirror_at(tmp_path / name, place)) for name in ("one", "two")]
